@@ -1,0 +1,1 @@
+"""MEASURE and steer: what happens around the training loop."""

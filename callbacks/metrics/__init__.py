@@ -1,0 +1,1 @@
+"""`update(detections, targets)`, `compute() -> dict[str, float]`; no Lightning here."""

@@ -1,0 +1,1 @@
+"""The YAML files: what is run. They ship as package data."""

@@ -1,0 +1,1 @@
+"""IN: files on disk -> Batch."""

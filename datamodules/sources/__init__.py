@@ -1,0 +1,1 @@
+"""One file per annotation format: index -> (image, Target in original pixels)."""

@@ -1,0 +1,1 @@
+"""THINK: Batch -> Losses / Detections. Read structures.py, then detector.py, then families/."""

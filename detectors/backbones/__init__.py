@@ -1,0 +1,1 @@
+"""Feature pyramids: `forward(images) -> list[Tensor]`, `.channels`, `.strides`."""

@@ -1,0 +1,1 @@
+"""One file per paper; a family wires parts together, nothing else."""

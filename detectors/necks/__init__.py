@@ -1,0 +1,1 @@
+"""`forward(features) -> features`, with the two attributes of a backbone."""

@@ -1,0 +1,1 @@
+"""Pure tensor maths: no configuration, no Lightning, no state."""

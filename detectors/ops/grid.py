@@ -1,0 +1,95 @@
+"""Boxes on a grid of S x S cells, one object per cell (YOLOv1 section 2).
+
+A cell is (image_height / S) x (image_width / S) px: not square when the image is not. Cells are counted
+row by row: index = row * S + column, row from y, column from x.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torchvision.ops import box_convert
+
+from detectors.structures import Target
+
+
+@dataclass(frozen=True, slots=True)
+class GridCoder:
+    """Codes a box as x, y of its centre within its cell (0..1, in cells) and w, h in `size_units`.
+
+    `cell`: w, h in cells, may exceed 1 (yolov1-optimization.txt); `image`: w, h relative to the image
+    (paper section 2). `encode` and `decode` are inverses.
+    """
+
+    grid: int
+    image_hw: tuple[int, int]
+    size_units: str = "cell"
+
+    def encode(self, boxes: Float[Tensor, "n 4"]) -> tuple[Int[Tensor, " n"], Float[Tensor, "n 4"]]:
+        """The cell each box's centre lies in, and the code of the box in it.
+
+        A centre on the right or bottom border of the image belongs to the last cell, at 1.0.
+        """
+        scaled = box_convert(boxes / self._cell(boxes), "xyxy", "cxcywh")  # all in cells
+        corner = scaled[:, :2].floor().clamp(0, self.grid - 1)  # column, row
+        column, row = corner.long().unbind(1)
+        sizes = scaled[:, 2:] / self._size_unit
+        return row * self.grid + column, torch.cat([scaled[:, :2] - corner, sizes], dim=1)
+
+    def decode(self, codes: Float[Tensor, "*b s s k 4"]) -> Float[Tensor, "*b s s k 4"]:
+        """The xyxy boxes in px of the k codes of every cell; a negative size is taken as 0."""
+        centres = codes[..., :2] + self._corners(codes)
+        return self.to_corners(torch.cat([centres, codes[..., 2:]], dim=-1)) * self._cell(codes)
+
+    def to_corners(self, codes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+        """Codes as xyxy in cells, relative to the corner of their cell: enough to compare them by IoU."""
+        sizes = codes[..., 2:].clamp(min=0) * self._size_unit
+        return box_convert(torch.cat([codes[..., :2], sizes], dim=-1), "cxcywh", "xyxy")
+
+    @property
+    def _size_unit(self) -> int:
+        """Length, in cells, of what w and h are measured by."""
+        return 1 if self.size_units == "cell" else self.grid
+
+    def _cell(self, like: Tensor) -> Float[Tensor, " 4"]:
+        """Width, height, width, height of a cell, px."""
+        height, width = (side / self.grid for side in self.image_hw)
+        return like.new_tensor([width, height, width, height])
+
+    def _corners(self, like: Tensor) -> Float[Tensor, "s s 1 2"]:
+        """Column and row of every cell."""
+        steps = torch.arange(self.grid, device=like.device, dtype=like.dtype)
+        rows, columns = torch.meshgrid(steps, steps, indexing="ij")
+        return torch.stack([columns, rows], dim=-1).unsqueeze(2)
+
+
+def first_in_cell(
+    cells: Int[Tensor, " n"], eligible: Bool[Tensor, " n"], num_cells: int
+) -> Bool[Tensor, " n"]:
+    """Which objects hold their cell: the first eligible one of each. Free of Python loops and host syncs.
+
+    cells [4, 4, 7], eligible [False, True, True] -> [False, True, True].
+    """
+    order = torch.arange(len(cells), device=cells.device)
+    nobody = len(cells)
+    claims = order.masked_fill(~eligible, nobody)
+    holder = order.new_full((num_cells,), nobody).scatter_reduce(0, cells, claims, "amin")
+    return holder[cells] == order
+
+
+def grid_ceiling(targets: Sequence[Target], grid: int, image_hw: tuple[int, int]) -> float:
+    """The best recall a grid with one object per cell can reach: objects held / objects.
+
+    `targets` are in the pixels of the network's input, whose size is `image_hw`. Crowd and difficult objects
+    do not count. 1.0 where there are no objects.
+    """
+    coder = GridCoder(grid=grid, image_hw=image_hw)
+    held, total = 0, 0
+    for target in targets:
+        wanted = ~(target.crowd | target.difficult)
+        cells, _ = coder.encode(target.boxes)
+        held += int(first_in_cell(cells, wanted, grid**2).sum())
+        total += int(wanted.sum())
+    return held / total if total else 1.0

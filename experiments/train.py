@@ -1,0 +1,118 @@
+"""`lineup train`: one run, from configuration to manifest. Started again, it goes on or answers.
+
+torch is imported only when there is something to train.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from detectors.errors import RunError
+from experiments import build, provenance, runs
+from experiments.cli import one_line_errors
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
+def main(config: DictConfig) -> float | None:
+    """Trains, or answers from the stored result; returns the value of `protocol.monitor`."""
+    with one_line_errors():  # inside: Hydra adds a line of its own to what passes through it
+        return train(build.complete(config))
+
+
+def train(config: DictConfig) -> float | None:
+    """The run of a complete configuration, in its folder, under its lock."""
+    run_dir = Path(config.paths.run_dir)
+    if is_child_process():  # Lightning started us as a further rank of a run that holds the lock
+        _fit(config, run_dir)
+        return None
+    is_new = not (run_dir / runs.MANIFEST).exists()
+    try:
+        with runs.locked(run_dir):
+            manifest = _stored_result(config, run_dir)
+            if manifest is None:
+                _fit(config, run_dir)
+                manifest = runs.read_manifest(run_dir) or {}
+            _say_result(run_dir, manifest)
+    except BaseException:
+        if is_new:
+            _remove_if_empty(run_dir)
+        raise
+    return _monitored(manifest, config)
+
+
+def is_child_process() -> bool:
+    """Whether Lightning started this process as a rank other than the first."""
+    return int(os.environ.get("LOCAL_RANK", 0)) > 0
+
+
+def _stored_result(config: DictConfig, run_dir: Path) -> dict[str, Any] | None:
+    """The manifest of a finished run; `None` if there is work to do.
+
+    Raises:
+        RunError: the data has changed since the run finished.
+    """
+    if config.fresh:
+        runs.clear(run_dir)
+    manifest = runs.read_manifest(run_dir)
+    if manifest is None or manifest["status"] != "finished":
+        return None
+    if runs.data_signature(config.datamodule.get("root")) != manifest["data"]["signature"]:
+        _refuse_changed_data(config, run_dir, manifest)
+    if manifest["provenance"]["source_hash"] != provenance.source_hash():
+        print(f"note: the code has changed since {run_dir} was trained; fresh=true trains anew")
+    return manifest
+
+
+def _refuse_changed_data(config: DictConfig, run_dir: Path, manifest: dict[str, Any]) -> None:
+    """The folder looks different: compare what was read then with what would be read now."""
+    from experiments.fit import data_hashes
+
+    current, stored = data_hashes(config), manifest["data"]["hashes"]
+    changed = [split for split in stored if stored[split] != current.get(split)]
+    if changed:
+        raise RunError(
+            f"{run_dir} is finished, but the data of {', '.join(changed)} has changed since: "
+            "pass fresh=true to train anew, or restore the data"
+        )
+
+
+def _fit(config: DictConfig, run_dir: Path) -> None:
+    from experiments.fit import fit
+    from experiments.quiet import quiet_libraries
+
+    with quiet_libraries():
+        fit(config, run_dir)
+
+
+def _say_result(run_dir: Path, manifest: dict[str, Any]) -> None:
+    split = manifest["scored_split"]
+    metrics = manifest["metrics"][split]
+    cost = f"{manifest['cost']['parameters']:,} parameters"
+    figures = f"AP50 {_figure(metrics['map_50'])}, mAP {_figure(metrics['map'])} on {split}"
+    print(f"{run_dir}: {figures}, {cost}, {manifest['epochs']} epochs")
+
+
+def _figure(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def _monitored(manifest: dict[str, Any], config: DictConfig) -> float | None:
+    split, _, name = config.protocol.monitor.partition("/")
+    return manifest.get("metrics", {}).get(split, {}).get(name)
+
+
+def _remove_if_empty(run_dir: Path) -> None:
+    """A run that failed before it wrote anything leaves no folder behind."""
+    left = [entry for entry in run_dir.rglob("*") if entry.is_file() and entry.name != ".lock"]
+    if not left:
+        runs.clear(run_dir)
+        (run_dir / ".lock").unlink(missing_ok=True)
+        run_dir.rmdir()
+
+
+if __name__ == "__main__":
+    build.register()
+    main()

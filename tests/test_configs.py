@@ -1,0 +1,108 @@
+"""Every YAML file under conf/ composes and names only keys and targets that exist."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from experiments import build
+
+CONF = Path(__file__).parent.parent / "conf"
+PLAIN_GROUPS = (
+    *("detector", "backbone", "head", "suppression", "datamodule", "transform", "optimizer"),
+    *("scheduler", "protocol", "scale", "trainer", "paths"),
+)
+LIST_GROUPS = ("callbacks", "logger", "metrics")
+
+
+def options(*groups: str) -> list[str]:
+    return [f"{g}={p.stem}" for g in groups for p in sorted((CONF / g).glob("*.yaml"))]
+
+
+def values(overrides: list[str]) -> dict[str, object]:
+    """Every leaf of a resolved configuration, dotted; names of runs and folders aside."""
+    config = build.compose([*overrides, "datamodule.root=somewhere"])
+    for aside in ("run", "paths", "choices", "provenance"):
+        del config[aside]
+    OmegaConf.resolve(config)
+    leaves = {key: OmegaConf.select(config, key) for key in build.flat_keys(config)}
+    return {k: str(v) for k, v in leaves.items() if not OmegaConf.is_dict(v)}
+
+
+@pytest.mark.parametrize("option", options(*PLAIN_GROUPS))
+def test_every_option_of_a_group_composes_and_names_only_what_exists(option: str):
+    config = build.compose([option, "datamodule.root=somewhere"])
+    build.check_targets(config)
+    OmegaConf.resolve(config)
+
+
+@pytest.mark.parametrize(
+    "option", [f"{o.split('=')[0]}=[{o.split('=')[1]}]" for o in options(*LIST_GROUPS)]
+)
+def test_every_option_of_a_group_of_many_composes(option: str):
+    build.check_targets(build.compose([option]))
+
+
+@pytest.mark.parametrize("scale", ["nano", "paper"])
+@pytest.mark.parametrize("option", options("experiment"))
+def test_every_experiment_composes_at_every_scale(option: str, scale: str):
+    config = build.compose([option, f"scale={scale}", "datamodule.root=somewhere"])
+    build.check_targets(config)
+    OmegaConf.resolve(config)
+
+
+@pytest.mark.parametrize("option", options("debug", "sweep"))
+def test_every_debug_and_sweep_file_composes(option: str):
+    build.check_targets(build.compose([option]))
+
+
+@pytest.mark.parametrize("option", options("ablation"))
+def test_an_ablation_changes_one_to_three_keys(option: str):
+    name = option.split("=")[1]
+    before, after = values([]), values([f"ablation=[{name}]"])
+    changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    assert 1 <= len(changed) <= 3
+
+
+def test_ablations_stack():
+    config = build.compose(["ablation=[confidence_one,image_units]"])
+    assert config.detector.net.confidence_target == "one"
+    assert config.detector.net.size_units == "image"
+
+
+def test_the_command_line_beats_the_experiment_and_the_experiment_beats_the_detector():
+    assert build.compose(["datamodule.root=x"]).choices["backbone"] == "darknet24"
+    chosen = build.compose(["experiment=yolov1_voc", "datamodule.root=x"]).choices
+    assert chosen["backbone"] == "resnet152"
+    asked = build.compose(["experiment=yolov1_voc", "backbone=vgg16_bn", "datamodule.root=x"])
+    assert asked.choices["backbone"] == "vgg16_bn"
+
+
+def test_a_backbone_brings_the_head_that_belongs_to_it():
+    heads = {
+        b: build.compose([f"backbone={b}"]).choices["head"]
+        for b in ("darknet24", "resnet152", "vgg16_bn")
+    }
+    assert heads == {
+        "darknet24": "fully_connected",
+        "resnet152": "pooled_linear",
+        "vgg16_bn": "vgg_classifier",
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "backbone", "batch", "size", "phases"),
+    [
+        ("yolov1_voc", "resnet152", 19, 448, [[1e-4, 15], [1e-5, 10], [5e-6, 15]]),
+        ("yolov1_mask", "resnet152", 12, 224, [[1e-5, 300], [2e-5, 300], [5e-5, 234]]),
+        ("yolov1_traffic", "vgg16_bn", 19, 448, [[1e-5, 10], [2e-5, 15], [5e-5, 5]]),
+    ],
+)
+def test_the_rows_of_the_reports_table_are_what_the_report_says(row, backbone, batch, size, phases):
+    config = build.compose([f"experiment={row}", "scale=paper", "datamodule.root=x"])
+    assert config.choices["backbone"] == backbone
+    assert config.protocol.batch_size == batch
+    assert list(config.protocol.input_hw) == [size, size]
+    assert OmegaConf.to_container(config.detector.scheduler.phases) == phases
+    assert config.protocol.epochs == sum(epochs for _, epochs in phases)
+    assert config.detector.net.grid == 7

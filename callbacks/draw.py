@@ -52,15 +52,17 @@ def draw_detections(
 
 
 def contact_sheet(
-    images: Sequence[Picture], captions: Sequence[str], columns: int | None = None, cell: int = 400
+    images: Sequence[Picture],
+    captions: Sequence[str],
+    columns: int | None = None,
+    cell: int | None = 400,
 ) -> Picture:
     """The images in rows, each fitted into a square of `cell` px, with its caption underneath.
 
-    Images larger than two cells (sheets themselves) are stacked in one column at full size.
+    `columns`: None makes the sheet about square. `cell`: None fits the largest image.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
-    if any(max(image.shape[:2]) > 2 * cell for image in images):
-        columns, cell = 1, max(max(image.shape[:2]) for image in images)
+    cell = cell or max(max(image.shape[:2]) for image in images)
     tiles = [_tile(image, text, cell) for image, text in zip(images, captions, strict=True)]
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     return np.vstack([_row(row, columns) for row in rows])

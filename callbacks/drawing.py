@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from callbacks.draw import contact_sheet, draw_detections
 from callbacks.files import replacing
-from detectors.structures import Batch, Detections, Target
+from detectors.structures import Batch, DatasetInfo, Detections, Target
 
 Sample = tuple[np.ndarray, Target, Detections]
 
@@ -28,18 +28,14 @@ class Drawing(L.Callback):
     def __init__(
         self,
         out_dir: str,
-        class_names: Sequence[str],
         every_n_epochs: int = 1,
         num_images: int = 9,
         score_threshold: float = 0.3,
-        skeleton: Sequence[Sequence[int]] = (),
     ) -> None:
         self.out_dir = Path(out_dir)
-        self.class_names = list(class_names)
         self.every_n_epochs = every_n_epochs
         self.num_images = num_images
         self.score_threshold = score_threshold
-        self.skeleton = skeleton
         self._samples: list[Sample] = []
 
     def on_validation_batch_end(
@@ -64,11 +60,15 @@ class Drawing(L.Callback):
         """Draws, writes and logs."""
         if not self._samples:
             return
-        pictures = [self._draw(*sample) for sample in self._samples]
+        info: DatasetInfo = trainer.datamodule.info  # pyright: ignore[reportAttributeAccessIssue]
+        names = list(info.class_names)
+        pictures = [
+            draw_detections(*sample, names, skeleton=info.skeleton) for sample in self._samples
+        ]
         captions = [target.frame.image_id for _, target, _ in self._samples]
         sheet = contact_sheet(pictures, captions)
         self._write(sheet, trainer.current_epoch)
-        self._log(trainer, sheet)
+        self._log(trainer, sheet, names)
         self._samples.clear()
 
     def on_exception(
@@ -83,20 +83,17 @@ class Drawing(L.Callback):
         due = number % self.every_n_epochs == 0 or number == trainer.max_epochs
         return fitting and due and trainer.is_global_zero
 
-    def _draw(self, image: np.ndarray, target: Target, found: Detections) -> np.ndarray:
-        return draw_detections(image, target, found, self.class_names, skeleton=self.skeleton)
-
     def _write(self, sheet: np.ndarray, epoch: int) -> None:
         encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
         with replacing(self.out_dir / f"epoch_{epoch:04d}.png") as file:
             file.write(encoded.tobytes())
 
-    def _log(self, trainer: L.Trainer, sheet: np.ndarray) -> None:
+    def _log(self, trainer: L.Trainer, sheet: np.ndarray, names: list[str]) -> None:
         step = max(trainer.global_step - 1, 0)  # that of the epoch's other values
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 images = [image for image, _, _ in self._samples]
-                boxes = [_wandb_boxes(t, d, self.class_names) for _, t, d in self._samples]
+                boxes = [_wandb_boxes(t, d, names) for _, t, d in self._samples]
                 captions = [target.frame.image_id for _, target, _ in self._samples]
                 logger.log_image("val/images", images, step=step, boxes=boxes, caption=captions)
             elif isinstance(logger, TensorBoardLogger):

@@ -41,7 +41,10 @@ class LitDetector(L.LightningModule):
         losses = self.net.loss(self.net(batch.images), batch.targets)
         total = self.total(losses)
         self._log("train", total, losses, len(batch), on_step=True)
-        return {"loss": total, "terms": {name: term.detach() for name, term in losses.terms.items()}}
+        return {
+            "loss": total,
+            "terms": {name: term.detach() for name, term in losses.terms.items()},
+        }
 
     def validation_step(self, batch: Batch, batch_idx: int) -> list[Detections]:
         """Loss and detections from one forward; the Evaluator callback takes the detections."""
@@ -94,6 +97,7 @@ class LitDetector(L.LightningModule):
                 on_step=on_step,
                 on_epoch=not on_step,
                 prog_bar=on_step,
+                logger=bool(self.loggers),
                 batch_size=batch_size,
                 sync_dist=not on_step,
             )

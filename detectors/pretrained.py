@@ -1,7 +1,7 @@
 """Weights from elsewhere: files, and the libraries' own downloads.
 
-Every part with public weights takes `weights`: null (fresh), `imagenet` (what its library publishes) or the
-path of a .pth or .safetensors file whose keys are named as in that library.
+Every part with public weights takes `weights`: null (fresh), `imagenet` (what its library
+publishes) or the path of a .pth or .safetensors file whose keys are named as in that library.
 """
 
 import logging
@@ -20,11 +20,12 @@ Weights = TypeVar("Weights")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .pth or .safetensors file; one wrapped as {"state_dict": ...} is unwrapped."""
+    """The tensors of a .pth or .safetensors file, also one wrapped as {"state_dict": ...}."""
     file = Path(path).expanduser()
     if not file.is_file():
         raise CheckpointError(
-            f"weights {file} do not exist: give null, {IMAGENET}, or the path of a .pth or .safetensors file"
+            f"weights {file} do not exist: give null, {IMAGENET}, or the path of a .pth or "
+            ".safetensors file"
         )
     try:
         if file.suffix == ".safetensors":
@@ -47,12 +48,11 @@ def fetch(download: Callable[[], Weights], what: str) -> Weights:
     """What `download` returns; any failure becomes one line with the remedies."""
     try:
         return download()
-    except (
-        Exception
-    ) as error:  # each library and each kind of network failure has an error of its own
+    except Exception as error:  # each library and each network failure has an error of its own
         raise CheckpointError(
-            f"cannot fetch {what} ({type(error).__name__}: {_first_line(error)}): give weights=PATH of a file "
-            "downloaded elsewhere, or start from scratch with protocol.pretraining=null"
+            f"cannot fetch {what} ({type(error).__name__}: {_first_line(error)}): give "
+            "weights=PATH of a file downloaded elsewhere, or start from scratch with "
+            "protocol.pretraining=null"
         ) from error
 
 

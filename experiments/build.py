@@ -52,10 +52,7 @@ def register() -> None:
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
     """The configuration that `lineup train OVERRIDES` would run, strictly checked."""
     register()
-    config = _compose(list(overrides), config_name)
-    _note_overrides(config, overrides)
-    check_keys(config)
-    return config
+    return _settle(_compose(list(overrides), config_name), overrides)
 
 
 def complete(config: DictConfig) -> DictConfig:
@@ -63,9 +60,7 @@ def complete(config: DictConfig) -> DictConfig:
     hydra_config = HydraConfig.get()
     with open_dict(config):
         config.choices = _plain_choices(hydra_config.runtime.choices)
-    _note_overrides(config, hydra_config.overrides.task)
-    check_keys(config)
-    return config
+    return _settle(config, hydra_config.overrides.task)
 
 
 def check_keys(config: DictConfig) -> None:
@@ -95,17 +90,17 @@ def instantiate(node: DictConfig | ListConfig, **extra: Any) -> Any:
         raise ConfigError(_first_line(str(error))) from cause
 
 
-def check_targets(node: Any, path: str = "") -> None:
+def check_targets(node: Any) -> None:
     """Refuses foreign targets and arguments their signature does not know."""
     if OmegaConf.is_dict(node):
         if "_target_" in node:
-            _check_target(node, path or node._get_full_key(""))
+            _check_target(node)
         for key in node:
             if not OmegaConf.is_missing(node, key):
-                check_targets(node[key], f"{path}.{key}".lstrip("."))
+                check_targets(node[key])
     elif OmegaConf.is_list(node):
-        for index, item in enumerate(node):
-            check_targets(item, f"{path}[{index}]")
+        for item in node:
+            check_targets(item)
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
@@ -148,9 +143,15 @@ def _compose(overrides: list[str], config_name: str) -> DictConfig:
     return config
 
 
-def _note_overrides(config: DictConfig, overrides: Sequence[str]) -> None:
+def _settle(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Checks the keys, notes the overrides, and fixes the run's names: each costs a digest."""
+    invents = any(override.startswith("+") for override in overrides)
+    if invents or any(config.choices.get(group) for group in RECIPE_GROUPS):
+        check_keys(config)
     with open_dict(config):
         config.provenance = {"overrides": list(overrides)}
+        config.run = OmegaConf.to_container(config.run, resolve=True)
+    return config
 
 
 def _plain_choices(choices: Any) -> dict[str, Any]:
@@ -191,12 +192,11 @@ def _value(config: Any, key: Any) -> Any:
     return node
 
 
-def _check_target(node: DictConfig, path: str) -> None:
-    target = str(node["_target_"])
-    where = f" at '{path}'" if path else ""
+def _check_target(node: DictConfig) -> None:
+    target, where = str(node["_target_"]), node._get_full_key("")
     if target.split(".")[0] not in TRUSTED_PACKAGES:
         raise ConfigError(
-            f"the configuration names the foreign target '{target}'{where}: "
+            f"the configuration names the foreign target '{target}' at '{where}': "
             f"only {', '.join(TRUSTED_PACKAGES)} may be built"
         )
     parameters = inspect.signature(_locate(target, where)).parameters
@@ -206,9 +206,7 @@ def _check_target(node: DictConfig, path: str) -> None:
         if not str(key).startswith("_") and key not in parameters:
             near = difflib.get_close_matches(str(key), list(parameters), n=1, cutoff=0.5)
             hint = f"did you mean '{near[0]}'?" if near else f"it takes {', '.join(parameters)}"
-            raise ConfigError(
-                f"unknown key '{path}.{key}'".replace("'.", "'") + f" of {target}: {hint}"
-            )
+            raise ConfigError(f"unknown key '{node._get_full_key(key)}' of {target}: {hint}")
 
 
 def _locate(target: str, where: str) -> Any:
@@ -227,7 +225,7 @@ def _locate(target: str, where: str) -> Any:
             return found
         break
     raise ConfigError(
-        f"the target '{target}'{where} does not exist: check the spelling of `_target_`"
+        f"the target '{target}' at '{where}' does not exist: check the spelling of `_target_`"
     )
 
 
@@ -235,7 +233,8 @@ def _by_scale(sizes: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     scale = _root_.scale
     if scale not in sizes:
         raise ConfigError(f"no size for scale={scale} here: there are {', '.join(map(str, sizes))}")
-    return sizes[scale]
+    size = sizes[scale]
+    return OmegaConf.create(size) if isinstance(size, list | dict) else size
 
 
 def _first_line(text: str) -> str:

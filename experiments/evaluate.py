@@ -88,13 +88,14 @@ def _change_data(config: DictConfig, overrides: list[str]) -> None:
 
 
 def _score_split_as_test(config: DictConfig, split: str) -> None:
-    """Every split is read through the test loader, which never augments."""
+    """Every split is read through the test loader, which never augments, by one process."""
     source = config.datamodule.get(split)
     if source is None:
         raise ConfigError(
             f"the data has no {split} split: set datamodule.{split}, or choose another --split"
         )
     config.datamodule.test = source
+    config.trainer.update(devices=1, num_nodes=1, strategy="auto")
 
 
 def _ceiling(

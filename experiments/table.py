@@ -149,7 +149,7 @@ def notes(rows: Sequence[Row], failed: dict[str, str]) -> list[str]:
 
 
 def contact_sheet(run_dirs: Sequence[Path], folder: Path) -> Path | None:
-    """The pictures that each row's first run drew last, one under the other."""
+    """The pictures that each row's first run drew last, on one sheet."""
     import cv2
 
     from callbacks.draw import contact_sheet as stack
@@ -164,8 +164,9 @@ def contact_sheet(run_dirs: Sequence[Path], folder: Path) -> Path | None:
             captions.append(f"{row.first['name']}  AP50 {_mean_and_spread(row.scores('map_50'))}")
     if not pictures:
         return None
+    sheet = stack(pictures, captions, columns=2, cell=None)
     path = folder / "detections.png"
-    cv2.imwrite(str(path), cv2.cvtColor(stack(pictures, captions), cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     return path
 
 

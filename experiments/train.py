@@ -4,10 +4,14 @@ torch is imported only when there is something to train.
 """
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from detectors.errors import RunError
@@ -18,7 +22,9 @@ from experiments.cli import one_line_errors
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="train")
 def main(config: DictConfig) -> float | None:
     """Trains, or answers from the stored result; returns the value of `protocol.monitor`."""
-    with one_line_errors():  # inside: Hydra adds a line of its own to what passes through it
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    # inside of Hydra, which adds a line of its own to what passes through it
+    with one_line_errors(), _no_empty_folder(run_dir):
         return train(build.complete(config))
 
 
@@ -28,18 +34,12 @@ def train(config: DictConfig) -> float | None:
     if is_child_process():  # Lightning started us as a further rank of a run that holds the lock
         _fit(config, run_dir)
         return None
-    is_new = not (run_dir / runs.MANIFEST).exists()
-    try:
-        with runs.locked(run_dir):
-            manifest = _stored_result(config, run_dir)
-            if manifest is None:
-                _fit(config, run_dir)
-                manifest = runs.read_manifest(run_dir) or {}
-            _say_result(run_dir, manifest)
-    except BaseException:
-        if is_new:
-            _remove_if_empty(run_dir)
-        raise
+    with _no_empty_folder(run_dir), runs.locked(run_dir):
+        manifest = _stored_result(config, run_dir)
+        if manifest is None:
+            _fit(config, run_dir)
+            manifest = runs.read_manifest(run_dir) or {}
+        _say_result(run_dir, manifest)
     return _monitored(manifest, config)
 
 
@@ -104,13 +104,17 @@ def _monitored(manifest: dict[str, Any], config: DictConfig) -> float | None:
     return manifest.get("metrics", {}).get(split, {}).get(name)
 
 
-def _remove_if_empty(run_dir: Path) -> None:
-    """A run that failed before it wrote anything leaves no folder behind."""
-    left = [entry for entry in run_dir.rglob("*") if entry.is_file() and entry.name != ".lock"]
-    if not left:
-        runs.clear(run_dir)
-        (run_dir / ".lock").unlink(missing_ok=True)
-        run_dir.rmdir()
+@contextmanager
+def _no_empty_folder(run_dir: Path) -> Iterator[None]:
+    """A run that fails before it has written anything leaves no folder behind."""
+    try:
+        yield
+    except BaseException:
+        if run_dir.is_dir() and not any(
+            p.is_file() and p.name != ".lock" for p in run_dir.rglob("*")
+        ):
+            shutil.rmtree(run_dir)
+        raise
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What every test stands on: real images where they are at hand, no network, one thread."""
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def real_data() -> Path:
             f"needs the real image sets in {SHARED_DATA}, which are not part of the project"
         )
     return SHARED_DATA
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A TCP port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -1,5 +1,4 @@
-"""The 24 convolutions of YOLOv1, without the fully connected layers (detectors/heads/whole_image.py)."""
-
+"""The 24 convolutions of YOLOv1; its fully connected layers are a head (heads/whole_image.py)."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -25,13 +24,14 @@ LAYERS = (  # kernel, channels, stride
 class Darknet24(Backbone):
     """Images (b, 3, h, w) -> one map of 1024 * width channels at stride 64.
 
-    `width` multiplies every channel count. `norm` stands between each convolution (without bias) and its
-    leaky ReLU of slope 0.1. `nominal_batch`, for `group` only, sets the number of groups once and for
-    all, see `group_count`. `weights`: null, or the path of a state dict of this class.
+    `width` multiplies every channel count. `norm` stands between each convolution (without bias)
+    and its leaky ReLU of slope 0.1. `nominal_batch`, for `group` only, sets the number of groups
+    once and for all, see `group_count`. `weights`: null, or the path of a state dict of this class.
 
-    Paper: Redmon et al. 2016, figure 3. The batch or group norm is yolov1-optimization.txt section 4.2's.
-    Differs: no public weights of this network are known (darknet's own yolov1.cfg is another one), so there is
-    no key map and `weights=imagenet` is refused.
+    Paper: Redmon et al. 2016, figure 3. The batch or group norm is yolov1-optimization.txt section
+    4.2's.
+    Differs: no public weights of this network are known (darknet's own yolov1.cfg is another one),
+    so there is no key map and `weights=imagenet` is refused.
     """
 
     def __init__(
@@ -51,6 +51,10 @@ class Darknet24(Backbone):
         self.layers = nn.Sequential(*_layers(width, nominal_batch if norm == "group" else None))
         self.channels = [_scaled(LAYERS[-1][1], width)]
         self.strides = [64]
+        for module in self.layers:
+            # torch's default is 2.4 times smaller; under a norm, steps weigh that much more
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.1, nonlinearity="leaky_relu")
         if weights == IMAGENET:
             raise CheckpointError(
                 "there are no public ImageNet weights for Darknet24: train it from scratch with "
@@ -67,8 +71,8 @@ class Darknet24(Backbone):
 def group_count(channels: int, nominal_batch: int) -> int:
     """The largest divisor of `channels` not above half the batch (at least 1).
 
-    yolov1-optimization.txt has batch / 2 groups, which need not divide the channels: a batch of 19 gives 8
-    groups for 64 channels, a batch of 12 gives 4, and 6 for 192.
+    yolov1-optimization.txt has batch / 2 groups, which need not divide the channels: a batch of 19
+    gives 8 groups for 64 channels, a batch of 12 gives 4, and 6 for 192.
     """
     limit = max(1, nominal_batch // 2)
     return max(g for g in range(1, min(limit, channels) + 1) if channels % g == 0)

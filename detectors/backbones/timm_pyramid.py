@@ -17,8 +17,8 @@ from detectors.pretrained import IMAGENET, fetch, read_weights, select_matching
 class TimmPyramid(Backbone):
     """Images (b, 3, h, w) -> the maps `out_indices` of a timm model, finest first.
 
-    `name` may carry a tag (`resnet152.tv_in1k`). `weights`: null, `imagenet` (what timm publishes under that
-    name) or a file with timm's keys. `model_args` go to the model's constructor, such as
+    `name` may carry a tag (`resnet152.tv_in1k`). `weights`: null, `imagenet` (what timm publishes
+    under that name) or a file with timm's keys. `model_args` go to the model's constructor, such as
     `{layers: [1, 1, 1, 1], channels: [16, 32, 64, 128]}` for a small ResNet.
     """
 
@@ -40,7 +40,7 @@ class TimmPyramid(Backbone):
             pretrained = arguments | features | {"pretrained": True}
             self.net = fetch(lambda: _create(name, pretrained), f"timm's weights of {name}")
         else:
-            # timm renames keys when it cuts a model down to its features, so it has to do the loading
+            # timm renames keys when it cuts a model down to features, so timm has to load them
             overlay = {"state_dict": _matching(name, arguments, weights)}
             loaded = {"pretrained": True, "pretrained_cfg_overlay": overlay}
             self.net = _create(name, arguments | features | loaded)

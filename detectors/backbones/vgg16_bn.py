@@ -12,8 +12,8 @@ from detectors.pretrained import IMAGENET, fetch, load_matching, read_weights
 class VGG16BN(Backbone):
     """Images (b, 3, h, w) -> one map of 512 * width channels at stride 32.
 
-    `weights`: null, `imagenet` (torchvision's) or a file with torchvision's keys, of which those under
-    "features." are taken; the classifier's belong to the head `VGGClassifier`.
+    `weights`: null, `imagenet` (torchvision's) or a file with torchvision's keys, of which those
+    under "features." are taken; the classifier's belong to the head `VGGClassifier`.
     """
 
     def __init__(self, *, width: float = 1.0, weights: str | None = None) -> None:
@@ -35,7 +35,7 @@ class VGG16BN(Backbone):
 
 
 def vgg16_bn_weights(weights: str, prefix: str) -> dict[str, Tensor]:
-    """The tensors under `prefix` of torchvision's vgg16_bn: downloaded (`imagenet`) or from a file."""
+    """The tensors under `prefix` of torchvision's vgg16_bn, downloaded or from a file."""
     if weights == IMAGENET:
         published = VGG16_BN_Weights.IMAGENET1K_V1
         state = fetch(lambda: published.get_state_dict(progress=False), f"{published.url}")

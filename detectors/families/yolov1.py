@@ -28,8 +28,9 @@ class YOLOv1(Detector[YOLOv1Raw]):
     `mean` and `std` are per RGB channel, of pixels scaled to 0-1. The other arguments are those of
     `GridCoder` (`size_units`) and `YOLOv1Loss`.
 
-    Differs: the defaults follow yolov1-optimization.txt (w, h in cells); darknet's later yolov1.cfg is another
-    network (3 boxes, a locally connected layer), so its public weights do not fit and there is no key map.
+    Differs: the defaults follow yolov1-optimization.txt (w, h in cells); darknet's later yolov1.cfg
+    is another network (3 boxes, a locally connected layer), so its public weights do not fit and
+    there is no key map.
     """
 
     def __init__(
@@ -86,10 +87,11 @@ class YOLOv1(Detector[YOLOv1Raw]):
         return self.criterion(raw, targets)
 
     def decode(self, raw: YOLOv1Raw, frames: Sequence[Frame]) -> list[Detections]:
-        """Every box of every cell with every class, scored confidence x class probability, suppressed per class.
+        """Every box of every cell with every class, scored confidence x class probability.
 
-        Confidence and probabilities are linear outputs: both are clamped to 0-1 first, or two negative
-        ones would make a positive score. Boxes without area in the image are dropped.
+        Duplicates are suppressed per class. Confidence and probabilities are linear outputs: both
+        are clamped to 0-1 first, or two negative ones would make a positive score. Boxes without
+        area in the image are dropped.
         """
         boxes = clip_boxes_to_image(self.coder.decode(raw.boxes), self.coder.image_hw)
         visible = (boxes[..., 2:] > boxes[..., :2]).all(-1)
@@ -99,7 +101,7 @@ class YOLOv1(Detector[YOLOv1Raw]):
         return [self._best(*image) for image in per_image]
 
     def encode(self, targets: Sequence[Target]) -> YOLOv1Raw:
-        """The raw output that decodes to `targets` (those that hold a cell): the inverse of `decode`."""
+        """The inverse of `decode`: the raw output of the targets that hold a cell."""
         objects = place_on_grid(targets, self.coder)
         held = objects.held.nonzero()[:, 0]
         cell = objects.cell[held]
@@ -119,7 +121,7 @@ class YOLOv1(Detector[YOLOv1Raw]):
         return self.num_classes, 5 * self.boxes_per_cell
 
     def _split(self, flat: Float[Tensor, "b out"]) -> YOLOv1Raw:
-        """The only place that knows the order of the head's outputs (yolov1-optimization.txt, section 4.3)."""
+        """The only place that knows the order of the head's outputs (report, section 4.3)."""
         wide = flat.to(torch.promote_types(flat.dtype, torch.float32))
         cells = wide.unflatten(1, (self.grid, self.grid, -1))
         class_scores, predictors = cells.split(self._cell_split, dim=-1)

@@ -17,7 +17,8 @@ from detectors.structures import Losses, Target
 class YOLOv1Raw:
     """What the network says of every cell (row, column) of the S x S grid, all linear outputs.
 
-    `boxes` are coded as `GridCoder` does: x, y in the cell, w, h in its `size_units`; k boxes per cell.
+    `boxes` are coded as `GridCoder` does: x, y in the cell, w, h in its `size_units`; k boxes per
+    cell.
     """
 
     class_scores: Float[Tensor, "b s s c"]
@@ -27,8 +28,9 @@ class YOLOv1Raw:
 
 @dataclass(slots=True)
 class GridObjects:
-    """The n objects of a batch on the grid: `cell` counts through the batch, image * S² + row * S + column.
+    """The n objects of a batch on the grid.
 
+    `cell` counts through the batch: image * S² + row * S + column. `code` is `GridCoder`'s.
     `held`: the object is the first of its cell and trains it. `ignored`: crowd or difficult.
     """
 
@@ -57,20 +59,25 @@ def place_on_grid(targets: Sequence[Target], coder: GridCoder) -> GridObjects:
 
 
 class YOLOv1Loss:
-    """Unweighted terms `xy`, `wh`, `object`, `no_object`, `class`, each a sum of squares over the batch.
+    """Terms `xy`, `wh`, `object`, `no_object`, `class`, unweighted, each a sum of squares.
 
-    - `confidence_target`: of the responsible box, its IoU with the object, without gradient (`iou`: paper,
-      darknet), or 1 (`one`).
-    - `no_object_scope`: the confidences pulled to 0, of every box that is not responsible, also in cells with
-      an object (`all_non_responsible`: the formula, darknet), or in `empty_cells` only (the report's prose).
-    - `reduction`: `sum` over the batch as the paper writes, or its `mean` per image. Neither depends on the number of
-      objects, so data-parallel ranks with different numbers of objects agree.
+    - `confidence_target`: of the responsible box, its IoU with the object, without gradient (`iou`:
+      paper, darknet), or 1 (`one`).
+    - `no_object_scope`: the confidences pulled to 0, of every box that is not responsible, also in
+      cells with an object (`all_non_responsible`: the formula, darknet), or in `empty_cells` only
+      (the report's prose).
+    - `reduction`: `sum` over the batch as the paper writes, or its `mean` per image. Neither
+      depends on the number of objects, so data-parallel ranks with different numbers of objects
+      agree.
 
-    Responsible is the box with the highest IoU; where none overlaps the object, the one with the nearest code
-    (darknet: smallest rmse). A cell whose only objects are crowd or difficult takes part in no term.
+    Responsible is the box with the highest IoU; where none overlaps the object, the one with the
+    nearest code (darknet: smallest rmse). A cell whose only objects are crowd or difficult takes
+    part in no term.
 
-    Paper: Redmon et al. 2016, section 2.2, equation 3. Weights 5, 5, 1, 0.5, 1 stand in the configuration.
-    Differs: the root of a predicted width or height is `signed_root`, since linear outputs may be negative.
+    Paper: Redmon et al. 2016, section 2.2, equation 3. Weights 5, 5, 1, 0.5, 1 stand in the
+    configuration.
+    Differs: the root of a predicted width or height is `signed_root`, since linear outputs may be
+    negative.
     """
 
     def __init__(
@@ -90,7 +97,7 @@ class YOLOv1Loss:
         self.reduction = reduction
 
     def __call__(self, raw: YOLOv1Raw, targets: Sequence[Target]) -> Losses:
-        """The loss of a batch. Stats: mean `iou` of the responsible boxes, `objects_lost` to a taken cell."""
+        """Stats: mean `iou` of the responsible boxes, and `objects_lost` to a taken cell."""
         objects = place_on_grid(targets, self.coder)
         code, held = objects.code.to(raw.boxes), objects.held.to(raw.boxes)
         confidence = raw.confidence.flatten(0, 2)  # (cells, k)
@@ -145,7 +152,8 @@ def signed_root(x: Float[Tensor, "*n"], linear_below: float = 1e-3) -> Float[Ten
     """sign(x) * √|x|, linear where |x| < `linear_below`: the gradient stays finite (at most 32).
 
     Rising everywhere, so that a negative width is pushed back, where a clamp would leave it without
-    gradient. The linear part is below half a pixel of a 448 px image in either of `GridCoder`'s units.
+    gradient. The linear part is below half a pixel of a 448 px image in either of `GridCoder`'s
+    units.
     """
     size = x.abs()
     root = x.sign() * size.clamp(min=linear_below).sqrt()
@@ -158,6 +166,5 @@ def _pick(values: Float[Tensor, "n k *rest"], index: Int[Tensor, " n"]) -> Float
 
 def _any(flags: Bool[Tensor, " n"], slots: Int[Tensor, " n"], size: int) -> Bool[Tensor, " size"]:
     """Per slot, whether any of its entries is flagged."""
-    return (
-        torch.zeros(size, dtype=torch.int, device=flags.device).index_add(0, slots, flags.int()) > 0
-    )
+    counts = torch.zeros(size, dtype=torch.int, device=flags.device)
+    return counts.index_add(0, slots, flags.int()) > 0

@@ -1,7 +1,8 @@
 """Heads that turn the last feature map of an image into one vector: YOLOv1's and its two variants.
 
-The configuration gives them as partials; the family completes them with `in_channels` and `feature_hw` (of the last
-map) and `out_features` (S * S * (C + 5B)), and alone knows what the vector means.
+The configuration gives them as partials; the family completes them with `in_channels` and
+`feature_hw` (of the last map) and `out_features` (S * S * (C + 5B)), and alone knows what the
+vector means.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,11 @@ from detectors.pretrained import load_matching
 
 
 class FullyConnected(nn.Module):
-    """Flatten, linear to `hidden`, dropout, leaky ReLU, linear. Paper: Redmon et al. 2016, section 2.1."""
+    """Flatten, linear to `hidden`, dropout, leaky ReLU, linear.
+
+    Paper: Redmon et al. 2016, section 2.1; dropout before the activation as in
+    yolov1-optimization.txt, section 4.2.
+    """
 
     def __init__(
         self,
@@ -40,7 +45,7 @@ class FullyConnected(nn.Module):
 
 
 class PooledLinear(nn.Module):
-    """Global average pool, one linear layer: what remains of a ResNet when its classifier is replaced.
+    """Global average pool, one linear layer: a ResNet with its classifier replaced.
 
     The spatial layout is lost before the linear layer: positions must survive in the channels
     (yolov1-optimization.txt section 4.2: "a single linear layer that has 2048 inputs").
@@ -60,8 +65,8 @@ class PooledLinear(nn.Module):
 class VGGClassifier(nn.Module):
     """torchvision's VGG classifier up to its second ReLU and dropout, then one linear layer.
 
-    `pool`: side of the map the features are pooled to. `weights`: as for the backbone `VGG16BN`; of the same
-    file, the tensors under "classifier." are taken, without the last layer.
+    `pool`: side of the map the features are pooled to. `weights`: as for the backbone `VGG16BN`; of
+    the same file, the tensors under "classifier." are taken, without the last layer.
 
     Paper: yolov1-optimization.txt section 4.2, "a single linear layer with 4096 inputs".
     """

@@ -10,8 +10,8 @@ def paired_iou(
 ) -> Float[Tensor, "*n"]:
     """IoU of xyxy boxes that belong together, row by row; leading axes broadcast.
 
-    torchvision's `box_iou` compares all with all; its `diag` would cost n² memory. A box turned inside
-    out (x2 < x1) counts as empty, and two empty boxes have IoU 0, never NaN.
+    torchvision's `box_iou` compares all with all; its `diag` would cost n² memory. A box turned
+    inside out (x2 < x1) counts as empty, and two empty boxes have IoU 0, never NaN.
     """
     low = torch.maximum(first[..., :2], second[..., :2])
     high = torch.minimum(first[..., 2:], second[..., 2:])

@@ -1,7 +1,7 @@
 """Boxes on a grid of S x S cells, one object per cell (YOLOv1 section 2).
 
-A cell is (image_height / S) x (image_width / S) px: not square when the image is not. Cells are counted
-row by row: index = row * S + column, row from y, column from x.
+A cell is (image_height / S) x (image_width / S) px: not square when the image is not. Cells are
+counted row by row: index = row * S + column, row from y, column from x.
 """
 
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ from detectors.structures import Target
 class GridCoder:
     """Codes a box as x, y of its centre within its cell (0..1, in cells) and w, h in `size_units`.
 
-    `cell`: w, h in cells, may exceed 1 (yolov1-optimization.txt); `image`: w, h relative to the image
-    (paper section 2). `encode` and `decode` are inverses.
+    `cell`: w, h in cells, may exceed 1 (yolov1-optimization.txt); `image`: w, h relative to the
+    image (paper section 2). `encode` and `decode` are inverses.
     """
 
     grid: int
@@ -32,7 +32,8 @@ class GridCoder:
 
         A centre on the right or bottom border of the image belongs to the last cell, at 1.0.
         """
-        scaled = box_convert(boxes / self._cell(boxes), "xyxy", "cxcywh")  # all in cells
+        height, width = self._cell_hw
+        scaled = box_convert(_scale(boxes, 1 / width, 1 / height), "xyxy", "cxcywh")  # in cells
         corner = scaled[:, :2].floor().clamp(0, self.grid - 1)  # column, row
         column, row = corner.long().unbind(1)
         sizes = scaled[:, 2:] / self._size_unit
@@ -41,10 +42,12 @@ class GridCoder:
     def decode(self, codes: Float[Tensor, "*b s s k 4"]) -> Float[Tensor, "*b s s k 4"]:
         """The xyxy boxes in px of the k codes of every cell; a negative size is taken as 0."""
         centres = codes[..., :2] + self._corners(codes)
-        return self.to_corners(torch.cat([centres, codes[..., 2:]], dim=-1)) * self._cell(codes)
+        height, width = self._cell_hw
+        in_cells = self.to_corners(torch.cat([centres, codes[..., 2:]], dim=-1))
+        return _scale(in_cells, width, height)
 
     def to_corners(self, codes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-        """Codes as xyxy in cells, relative to the corner of their cell: enough to compare them by IoU."""
+        """xyxy in cells, from the corner of the code's own cell: enough to compare two by IoU."""
         sizes = codes[..., 2:].clamp(min=0) * self._size_unit
         return box_convert(torch.cat([codes[..., :2], sizes], dim=-1), "cxcywh", "xyxy")
 
@@ -53,10 +56,10 @@ class GridCoder:
         """Length, in cells, of what w and h are measured by."""
         return 1 if self.size_units == "cell" else self.grid
 
-    def _cell(self, like: Tensor) -> Float[Tensor, " 4"]:
-        """Width, height, width, height of a cell, px."""
-        height, width = (side / self.grid for side in self.image_hw)
-        return like.new_tensor([width, height, width, height])
+    @property
+    def _cell_hw(self) -> tuple[float, float]:
+        """Height and width of a cell, px."""
+        return self.image_hw[0] / self.grid, self.image_hw[1] / self.grid
 
     def _corners(self, like: Tensor) -> Float[Tensor, "s s 1 2"]:
         """Column and row of every cell."""
@@ -68,7 +71,7 @@ class GridCoder:
 def first_in_cell(
     cells: Int[Tensor, " n"], eligible: Bool[Tensor, " n"], num_cells: int
 ) -> Bool[Tensor, " n"]:
-    """Which objects hold their cell: the first eligible one of each. Free of Python loops and host syncs.
+    """Which objects hold their cell: the first eligible one of each. No loop, no host sync.
 
     cells [4, 4, 7], eligible [False, True, True] -> [False, True, True].
     """
@@ -82,8 +85,8 @@ def first_in_cell(
 def grid_ceiling(targets: Sequence[Target], grid: int, image_hw: tuple[int, int]) -> float:
     """The best recall a grid with one object per cell can reach: objects held / objects.
 
-    `targets` are in the pixels of the network's input, whose size is `image_hw`. Crowd and difficult objects
-    do not count. 1.0 where there are no objects.
+    `targets` are in the pixels of the network's input, whose size is `image_hw`. Crowd and
+    difficult objects do not count. 1.0 where there are no objects.
     """
     coder = GridCoder(grid=grid, image_hw=image_hw)
     held, total = 0, 0
@@ -93,3 +96,9 @@ def grid_ceiling(targets: Sequence[Target], grid: int, image_hw: tuple[int, int]
         held += int(first_in_cell(cells, wanted, grid**2).sum())
         total += int(wanted.sum())
     return held / total if total else 1.0
+
+
+def _scale(boxes: Float[Tensor, "*n 4"], x: float, y: float) -> Float[Tensor, "*n 4"]:
+    """By numbers, not by a tensor of them: moving that to the device would wait for the device."""
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    return torch.stack([x1 * x, y1 * y, x2 * x, y2 * y], dim=-1)

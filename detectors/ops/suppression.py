@@ -12,9 +12,9 @@ from torchvision.ops import batched_nms
 class Suppression:
     """Keeps the best of each group of overlapping boxes.
 
-    `score_floor`: boxes must score above it. `iou_threshold`: a box overlapping a better one by more than
-    this share of their union is a duplicate. `max_detections` are kept per image. With `class_aware`,
-    boxes of different classes never suppress each other.
+    `score_floor`: boxes must score above it. `iou_threshold`: a box overlapping a better one by
+    more than this share of their union is a duplicate. `max_detections` are kept per image. With
+    `class_aware`, boxes of different classes never suppress each other.
     """
 
     score_floor: float
@@ -40,7 +40,8 @@ class Suppression:
     def _suppress(self, boxes: Tensor, scores: Tensor, labels: Tensor) -> Tensor:
         """batched_nms tells classes apart by shifting boxes by label * (largest coordinate + 1).
 
-        That needs coordinates >= 0 and, with many classes, more than float32's digits to keep the IoU.
+        That needs coordinates >= 0 and, with many classes, more than float32's digits to keep the
+        IoU.
         """
         shifted = boxes - boxes.amin()
         if boxes.device.type != "mps":  # which has no float64

@@ -26,7 +26,7 @@ class Breaks(ToyDetector):
     def decode(self, raw, frames):
         raise RuntimeError("broken")
 net = Breaks() if "break" in sys.argv else None
-drawing = Drawing(str(folder), INFO.class_names, score_threshold=0.0)
+drawing = Drawing(str(folder), score_threshold=0.0)
 run = trainer(folder, drawing, logger=log, max_epochs=1)
 run.fit(toy_module(net), ToyData())
 log.close()

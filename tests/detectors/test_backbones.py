@@ -38,7 +38,7 @@ def test_maps_have_the_channels_and_strides_the_backbone_says(backbone):
     assert [tuple(f.shape[2:]) for f in features] == wanted
 
 
-def test_darknet24_has_24_convolutions_without_bias_and_the_size_of_the_facts():
+def test_darknet24_has_24_convolutions_without_bias_and_the_papers_size():
     with torch.device("meta"):
         net = Darknet24()
     convolutions = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
@@ -59,7 +59,7 @@ def test_darknet24_has_24_convolutions_without_bias_and_the_size_of_the_facts():
         (2, dict.fromkeys((64, 192, 1024), 1)),
     ],
 )
-def test_the_number_of_groups_follows_the_table_of_the_facts(batch, groups):
+def test_the_number_of_groups_is_the_largest_divisor_not_above_half_the_batch(batch, groups):
     assert {channels: group_count(channels, batch) for channels in groups} == groups
 
 
@@ -115,10 +115,10 @@ def test_resnet152_at_full_size_is_timms_without_its_classifier():
 
 
 def test_an_unknown_timm_model_is_refused_with_the_nearest_one():
-    with pytest.raises(ConfigError, match=r"backbone.name=resnet151 .* did you mean resnet152\?"):
-        TimmPyramid(name="resnet151")
+    with pytest.raises(ConfigError, match=r"backbone.name=resnet18x .* did you mean resnet18\?"):
+        TimmPyramid(name="resnet18x")
 
 
 def test_an_argument_the_timm_model_does_not_know_is_refused():
-    with pytest.raises(ConfigError, match="model_args .*channel_count"):
+    with pytest.raises(ConfigError, match=r"model_args .*channel_count"):
         TimmPyramid(name="resnet18", model_args={"channel_count": 3})

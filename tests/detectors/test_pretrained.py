@@ -1,4 +1,4 @@
-"""Loading weights from files with the libraries' key names, and what is said when they do not fit."""
+"""Loading weights from files with the libraries' key names, and what is said of misfits."""
 
 import logging
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_what_did_not_fit_is_named(tmp_path, caplog):
 )
 def test_a_file_of_which_nothing_fits_is_refused(tmp_path, build):
     path = save({"something.else": torch.zeros(2)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match="none of the .* fits") as error:
+    with pytest.raises(CheckpointError, match=r"none of the .* fits") as error:
         build(path)
     assert "\n" not in str(error.value)
 
@@ -134,7 +134,7 @@ def test_a_download_that_fails_is_one_line_with_the_remedies(error):
     def download() -> None:
         raise error
 
-    with pytest.raises(CheckpointError, match="protocol.pretraining=null") as caught:
+    with pytest.raises(CheckpointError, match=r"protocol.pretraining=null") as caught:
         fetch(download, "the weights of X")
     assert "cannot fetch the weights of X" in str(caught.value)
     assert "weights=PATH" in str(caught.value)

@@ -44,7 +44,7 @@ def test_it_agrees_with_torchvision(count):
 
 
 def test_boxes_of_many_classes_keep_their_exact_overlap():
-    """Shifted by label * width, float32 boxes of class 5000 would lose the digits their IoU needs."""
+    """Shifted by label * width, float32 boxes of class 5000 lose the digits their IoU needs."""
     pair = torch.tensor([[1.0, 1.0, 2.0, 2.0], [1.001, 1.0, 2.001, 2.0]])  # IoU .998
     far = torch.tensor([[0.0, 0.0, 4000.0, 4000.0]])
     boxes, scores = torch.cat([pair, far]), torch.tensor([0.9, 0.8, 0.7])

@@ -14,9 +14,7 @@ from tests.detectors.samples import frame, random_target, small_yolov1, target
 
 def images(count: int = 2, height: int = 96, width: int = 96) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(
-        256, (count, 3, height, width), generator=generator, dtype=torch.uint8
-    )
+    return torch.randint(256, (count, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
 def fill_head(net: YOLOv1, values: torch.Tensor) -> None:
@@ -115,7 +113,7 @@ def test_boxes_without_area_in_the_image_are_dropped_and_others_clipped():
 
 
 def test_it_refuses_another_input_size_in_one_line():
-    with pytest.raises(ConfigError, match="built for 96x96 px .* got 64x96") as error:
+    with pytest.raises(ConfigError, match=r"built for 96x96 px .* got 64x96") as error:
         small_yolov1()(images(1, 64, 96))
     assert "\n" not in str(error.value)
 

@@ -1,4 +1,4 @@
-"""The sizes of YOLOv1's members: the report's at scale=paper, at most five million at scale=nano."""
+"""Sizes of YOLOv1's members: the report's at scale=paper, at most five million at nano."""
 
 import pytest
 import torch

@@ -62,8 +62,8 @@ def contact_sheet(
     `columns`: None makes the sheet about square. `cell`: None fits the largest image.
     """
     columns = columns or math.ceil(math.sqrt(len(images)))
-    cell = cell or max(max(image.shape[:2]) for image in images)
-    tiles = [_tile(image, text, cell) for image, text in zip(images, captions, strict=True)]
+    side = cell or max(max(image.shape[:2]) for image in images)
+    tiles = [_tile(image, text, side) for image, text in zip(images, captions, strict=True)]
     rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
     return np.vstack([_row(row, columns) for row in rows])
 

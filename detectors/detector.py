@@ -15,14 +15,14 @@ Raw = TypeVar("Raw")
 
 
 class Detector(nn.Module, ABC, Generic[Raw]):
-    """Three questions: what do you see (`forward`), how wrong is it (`loss`), what is there (`decode`).
+    """What do you see (`forward`), how wrong is it (`loss`), what is there (`decode`).
 
     - Return types never depend on train / eval mode: validation takes loss and detections from one
       forward.
     - The detector owns its mean / std / channel order and takes uint8 RGB.
     - `loss` computes the same terms with the same modules whatever the batch holds
       (`sum / max(n, 1)`, empty index tensors, no early return): anything else hangs DDP.
-    - It never logs, prints, reads a global, or knows a threshold that is not a constructor argument.
+    - It never logs, prints, reads a global, or knows a threshold that is no constructor argument.
     """
 
     num_classes: int
@@ -44,7 +44,7 @@ class Detector(nn.Module, ABC, Generic[Raw]):
         """Per image, the detections in input pixels, sorted by falling score, inside the image."""
 
     def representable(self, target: Target) -> Bool[Tensor, " n"]:
-        """Which objects of a target in input pixels the output can hold at all (default: every one).
+        """Which objects of a target (input pixels) the output can hold at all; default: every one.
 
         A grid that holds one object per cell bounds recall before any training: say so here.
         """
@@ -54,9 +54,10 @@ class Detector(nn.Module, ABC, Generic[Raw]):
         """Refuses, with one line, an input the network was not built for."""
         height, width = images.shape[-2:]
         if self.input_hw is not None and (height, width) != tuple(self.input_hw):
+            wanted = "x".join(map(str, self.input_hw))
             raise ConfigError(
-                f"{type(self).__name__} was built for {self.input_hw[0]}x{self.input_hw[1]} px (h x w) "
-                f"and got {height}x{width}: set protocol.input_hw to the size of the images"
+                f"{type(self).__name__} was built for {wanted} px (h x w) and got"
+                f" {height}x{width}: set protocol.input_hw to the size of the images"
             )
         if height % self.size_divisor or width % self.size_divisor:
             raise ConfigError(

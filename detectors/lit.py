@@ -1,4 +1,4 @@
-"""LitDetector: the only LightningModule. It trains any Detector; metrics and steering are callbacks."""
+"""LitDetector: the only LightningModule. It trains any Detector; metrics are callbacks."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -62,7 +62,7 @@ class LitDetector(L.LightningModule):
         """The weighted sum; raises unless the weights name exactly the terms."""
         if losses.terms.keys() != self.loss_weights.keys():
             raise ConfigError(
-                f"detector.loss_weights names {sorted(self.loss_weights)} but the loss has the terms "
+                f"detector.loss_weights names {sorted(self.loss_weights)} but the terms are "
                 f"{sorted(losses.terms)}: give each term one weight"
             )
         return torch.stack(

@@ -52,8 +52,9 @@ class Frame:
 class Target:
     """The ground truth of one image, in the frame's input pixels (or original ones, at a source).
 
-    `keypoints` are x, y in px and v (0 absent, 1 hidden, 2 visible). `crowd` and `difficult` objects
-    are neither positive nor negative in training. `area` is the annotated object's, ORIGINAL px².
+    `keypoints` are x, y in px and v (0 absent, 1 hidden, 2 visible). `crowd` and `difficult`
+    objects are neither positive nor negative in training. `area` is the annotated object's, in
+    ORIGINAL px².
     """
 
     boxes: Float[Tensor, "n 4"]
@@ -139,7 +140,7 @@ class Batch:
 
 @dataclass(slots=True)
 class Match:
-    """Which ground truth each prior answers for; `gt_index` counts only where `role` is POSITIVE."""
+    """Which ground truth a prior answers for; `gt_index` counts only where `role` is POSITIVE."""
 
     gt_index: Int[Tensor, " a"]
     role: Int[Tensor, " a"]

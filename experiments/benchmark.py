@@ -1,7 +1,7 @@
 """`lineup benchmark`: what the platform costs beside the bare work, as ratios.
 
-Each ratio comes from one process: the two sides take turns, and the median over the pairs is printed
-with its bound. Seconds depend on the machine, ratios much less. Nothing here is a test.
+Each ratio comes from one process: the two sides take turns, and the median over the pairs is
+printed with its bound. Seconds depend on the machine, ratios much less. Nothing here is a test.
 """
 
 import argparse
@@ -96,7 +96,7 @@ def cli() -> list[Figure]:
 
 
 def trainer() -> list[Figure]:
-    """Lightning's step with callbacks and CSV log / bare forward, loss, backward, optimiser step."""
+    """Lightning's step with callbacks and CSV log / bare forward, loss, backward, optimiser."""
 
     steps, overrides = (
         8,

@@ -82,9 +82,7 @@ def _change_data(config: DictConfig, overrides: list[str]) -> None:
             "choose data with the same classes"
         )
     with open_dict(config):
-        config.datamodule = OmegaConf.create(OmegaConf.to_container(asked, resolve=True))[
-            "datamodule"
-        ]
+        config.datamodule = OmegaConf.to_container(asked.datamodule, resolve=True)
 
 
 def _score_split_as_test(config: DictConfig, split: str) -> None:

@@ -96,7 +96,7 @@ def _trainer(config: DictConfig) -> L.Trainer:
 
 
 def _logger(node: DictConfig, config: DictConfig) -> Logger:
-    """A logger that takes the run's configuration (W&B) gets it, as data: nothing in it is built."""
+    """A logger that takes the run's configuration (W&B) gets it, as data: not to be built."""
     if "config" in node:
         return build.instantiate(node, _partial_=True)(config=_plain(config))
     return build.instantiate(node)

@@ -58,7 +58,7 @@ def image_paths(given: Path) -> list[Path]:
 
 
 def as_coco(paths: list[Path], found: list[Detections], class_names: list[str]) -> dict[str, Any]:
-    """A COCO dataset whose annotations carry a score; boxes are x, y, width, height, original px."""
+    """A COCO dataset whose annotations carry a score; boxes are x, y, w, h in original px."""
     images, annotations = [], []
     for image_id, (path, detections) in enumerate(zip(paths, found, strict=True), start=1):
         height, width = detections.frame.original_hw

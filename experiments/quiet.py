@@ -10,7 +10,7 @@ CHATTY = ("lightning.pytorch", "lightning.fabric")
 
 NOT_THE_USERS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning against a newer torch
-    ".*does not have many workers.*",  # chosen in conf/datamodule; `lineup benchmark loader` measures
+    ".*does not have many workers.*",  # chosen in conf/datamodule, measured by `lineup benchmark`
     ".*Checkpoint directory .* exists and is not empty.*",  # a run resumes into its own folder
     ".*dataloader.* resuming from a checkpoint.*",
 )

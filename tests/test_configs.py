@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
-from experiments import build
+from experiments import build, runs
 
 CONF = Path(__file__).parent.parent / "conf"
 PLAIN_GROUPS = (
@@ -22,8 +22,10 @@ def options(*groups: str) -> list[str]:
 def values(overrides: list[str]) -> dict[str, object]:
     """Every leaf of a resolved configuration, dotted; names of runs and folders aside."""
     config = build.compose([*overrides, "paths.run_dir=runs/x"])
+    with open_dict(config):
+        config.update(runs.PLACEHOLDERS)
     OmegaConf.resolve(config)
-    aside = ("run", "paths", "choices", "provenance")
+    aside = ("choices",)
     keys = [key for key in build.flat_keys(config) if key.split(".")[0] not in aside]
     leaves = {key: OmegaConf.select(config, key) for key in keys}
     return {k: str(v) for k, v in leaves.items() if not OmegaConf.is_dict(v)}

@@ -43,11 +43,11 @@ class Source(ABC):
         return self.ids[index]
 
     def file_bytes(self, index: int) -> int:
-        """Size of the image's file, where it has one: it hardly ever survives a change of pixels."""
+        """Size of the image's file, where it has one: it hardly survives a change of pixels."""
         return 0
 
     def fingerprint(self) -> str:
-        """sha256 over class names, image names, sizes and annotations; pixels are not read."""
+        """sha256 over class and image names, sizes and annotations; pixels are not read."""
         digest = hashlib.sha256(repr(list(self.info.class_names)).encode())
         for index in range(len(self)):
             target = self.target(index)

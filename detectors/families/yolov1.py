@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 from torchvision.ops import clip_boxes_to_image
 
@@ -114,6 +114,11 @@ class YOLOv1(Detector[YOLOv1Raw]):
         boxes[cell, 0] = objects.code[held]
         grid = (len(targets), self.grid, self.grid)
         return YOLOv1Raw(*(x.unflatten(0, grid) for x in (class_scores, confidence, boxes)))
+
+    def representable(self, target: Target) -> Bool[Tensor, " n"]:
+        """One object per cell: the first. Those that are ignored anyway take no place."""
+        objects = place_on_grid([target], self.coder)
+        return objects.held | objects.ignored
 
     @property
     def _cell_split(self) -> tuple[int, int]:

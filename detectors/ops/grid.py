@@ -4,15 +4,12 @@ A cell is (image_height / S) x (image_width / S) px: not square when the image i
 counted row by row: index = row * S + column, row from y, column from x.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchvision.ops import box_convert
-
-from detectors.structures import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +77,6 @@ def first_in_cell(
     claims = order.masked_fill(~eligible, nobody)
     holder = order.new_full((num_cells,), nobody).scatter_reduce(0, cells, claims, "amin")
     return holder[cells] == order
-
-
-def grid_ceiling(targets: Sequence[Target], grid: int, image_hw: tuple[int, int]) -> float:
-    """The best recall a grid with one object per cell can reach: objects held / objects.
-
-    `targets` are in the pixels of the network's input, whose size is `image_hw`. Crowd and
-    difficult objects do not count. 1.0 where there are no objects.
-    """
-    coder = GridCoder(grid=grid, image_hw=image_hw)
-    held, total = 0, 0
-    for target in targets:
-        wanted = ~(target.crowd | target.difficult)
-        cells, _ = coder.encode(target.boxes)
-        held += int(first_in_cell(cells, wanted, grid**2).sum())
-        total += int(wanted.sum())
-    return held / total if total else 1.0
 
 
 def _scale(boxes: Float[Tensor, "*n 4"], x: float, y: float) -> Float[Tensor, "*n 4"]:

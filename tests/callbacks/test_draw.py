@@ -10,7 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks.draw import class_color, contact_sheet, draw_detections
 from callbacks.drawing import Drawing
-from detectors.structures import Detections, Frame, Target
+from detectors.structures import Detections, Frame
 from tests.callbacks.toy import ToyData, toy_module, trainer, truth
 
 NAMES = ["aeroplane", "dining table"]
@@ -133,12 +133,12 @@ def test_it_draws_the_same_first_images_at_each_epoch(tmp_path: Path) -> None:
     names: list[list[str]] = []
 
     class Spy(Drawing):
-        def _draw(self, image: np.ndarray, target: Target, detections: Detections) -> np.ndarray:
-            names.append([target.frame.image_id])
-            return super()._draw(image, target, detections)
+        def _write(self, sheet: np.ndarray, epoch: int) -> None:
+            names.append([target.frame.image_id for _, target, _ in self._samples])
+            super()._write(sheet, epoch)
 
-    fit(tmp_path, Spy(str(tmp_path), num_images=3), max_epochs=2)
-    assert names == [["toy/000.png"], ["toy/001.png"], ["toy/002.png"]] * 2
+    fit(tmp_path, Spy(str(tmp_path), every_n_epochs=1, num_images=3), max_epochs=2)
+    assert names == [["toy/000.png", "toy/001.png", "toy/002.png"]] * 2
 
 
 def test_tensorboard_gets_the_sheet(tmp_path: Path) -> None:

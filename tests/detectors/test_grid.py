@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
 from detectors.ops.boxes import paired_iou
-from detectors.ops.grid import GridCoder, first_in_cell, grid_ceiling
-from tests.detectors.samples import target
+from detectors.ops.grid import GridCoder, first_in_cell
 
 HEIGHT, WIDTH = 96, 160
 
@@ -90,19 +89,6 @@ def test_the_first_eligible_object_of_each_cell_holds_it(objects):
     seen: set[int] = set()
     wanted = [e and not (c in seen or seen.add(c)) for c, e in objects]
     assert first_in_cell(cells, eligible, 6).tolist() == wanted
-
-
-def test_the_ceiling_is_the_share_of_objects_with_a_cell_of_their_own():
-    crowded = target([[1, 1, 5, 5], [2, 2, 6, 6], [3, 3, 7, 7], [60, 60, 80, 80]])
-    apart = target([[1, 1, 5, 5], [60, 60, 80, 80]])
-    assert grid_ceiling([crowded, apart, target()], 4, (96, 96)) == pytest.approx(4 / 6)
-    assert grid_ceiling([target()], 4, (96, 96)) == 1
-
-
-def test_crowd_and_difficult_objects_do_not_count_for_the_ceiling():
-    boxes = [[1, 1, 5, 5], [2, 2, 6, 6], [60, 60, 80, 80]]
-    flagged = target(boxes, crowd=[True, False, False], difficult=[False, False, True])
-    assert grid_ceiling([flagged], 4, (96, 96)) == 1
 
 
 @settings(deadline=None, max_examples=60)

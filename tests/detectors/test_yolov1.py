@@ -7,7 +7,6 @@ from detectors.errors import ConfigError
 from detectors.families.yolov1 import IMAGENET_MEAN, IMAGENET_STD, YOLOv1
 from detectors.families.yolov1_loss import YOLOv1Raw
 from detectors.ops.boxes import paired_iou
-from detectors.ops.grid import grid_ceiling
 from detectors.ops.suppression import Suppression
 from tests.detectors.samples import frame, random_target, small_yolov1, target
 
@@ -56,7 +55,7 @@ def test_a_perfect_output_decodes_to_its_targets_and_has_no_loss(image_hw, units
     truth = truth[~(truth.crowd | truth.difficult)]
     raw = net.encode([truth])
     found = net.decode(raw, [truth.frame])[0]
-    assert len(found) == round(grid_ceiling([truth], 4, image_hw) * len(truth))
+    assert len(found) == int(net.representable(truth).sum())
     for box, label in zip(found.boxes, found.labels, strict=True):
         same = truth[truth.labels == label]
         assert paired_iou(same.boxes, box.expand_as(same.boxes)).max() > 0.99
@@ -143,3 +142,17 @@ def test_the_gradient_of_the_loss_reaches_the_weights_in_float64_as_finite_diffe
 
     bias = torch.rand_like(net.head.layer.bias).requires_grad_()
     assert torch.autograd.gradcheck(total, (bias,))
+
+
+def test_the_first_object_of_each_cell_is_representable():
+    net = small_yolov1(input_hw=(96, 96))
+    crowded = target([[1, 1, 5, 5], [2, 2, 6, 6], [60, 60, 80, 80]], image_hw=(96, 96))
+    assert net.representable(crowded).tolist() == [True, False, True]
+    assert net.representable(target(image_hw=(96, 96))).tolist() == []
+
+
+def test_crowd_and_difficult_objects_take_no_cell_from_others():
+    net = small_yolov1(input_hw=(96, 96))
+    boxes = [[1, 1, 5, 5], [2, 2, 6, 6], [60, 60, 80, 80]]
+    flags = {"crowd": [True, False, False], "difficult": [False, False, True]}
+    assert net.representable(target(boxes, image_hw=(96, 96), **flags)).all()

@@ -36,6 +36,11 @@ class EMA(WeightAveraging):
             # torch reads this count at every update: on the CPU that costs no synchronisation
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forgets the average when the fit is over: what is scored afterwards is what was loaded."""
+        if stage == "fit":
+            self._average_model = None
+
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Puts the raw weights back, unless `on_exception` has done so."""
         if self._swapped:
@@ -63,9 +68,7 @@ class EMA(WeightAveraging):
         """torch calls it per device and type; `n_averaged` updates were done before."""
         assert self._average_model is not None
         if averages[0].is_floating_point():
-            step = int(
-                self._average_model.n_averaged
-            )  # not `n_averaged`: that one is on the device
+            step = int(self._average_model.n_averaged)  # `n_averaged` itself is on the device
             torch._foreach_lerp_(averages, weights, 1 - self.decay_at(step))  # pyright: ignore
         else:
             torch._foreach_copy_(averages, weights)  # pyright: ignore

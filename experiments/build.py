@@ -7,7 +7,9 @@ The one place that calls Hydra's `instantiate`, and the resolvers our YAML files
 import difflib
 import importlib
 import inspect
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 import hydra
@@ -18,7 +20,7 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from detectors.errors import ConfigError, LineupError
-from experiments import runs
+from experiments import launch, runs
 
 CONFIG_MODULE = "conf"
 TRUSTED_PACKAGES = (
@@ -44,9 +46,7 @@ def register() -> None:
     }
     for name, function in resolvers.items():
         OmegaConf.register_new_resolver(name, function, replace=True)
-    from experiments.launch import ProcessLauncher
-
-    Plugins.instance().register(ProcessLauncher)
+    _offer_launcher()
 
 
 def compose(overrides: Sequence[str] = (), config_name: str = "train") -> DictConfig:
@@ -122,6 +122,17 @@ def flat_keys(config: Mapping[Any, Any] | DictConfig, prefix: str = "") -> list[
         if OmegaConf.is_dict(value):
             keys += flat_keys(value, f"{path}.")
     return keys
+
+
+def _offer_launcher() -> None:
+    """Hydra looks for plugins in a package `hydra_plugins` only: ours appears there as `lineup`."""
+    try:
+        package = importlib.import_module("hydra_plugins")
+    except ModuleNotFoundError:
+        package = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+        package.__path__ = []
+    package.lineup = launch  # pyright: ignore[reportAttributeAccessIssue]
+    Plugins.instance().register(launch.ProcessLauncher)
 
 
 def _compose(overrides: list[str], config_name: str) -> DictConfig:

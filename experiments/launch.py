@@ -6,11 +6,13 @@ This one runs `lineup train OVERRIDES` per job, records a failure and goes on.
 
 import os
 import queue
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,9 @@ class Job:
 class ProcessLauncher(Launcher):
     """Starts up to `jobs` processes at a time with `threads` CPU threads each."""
 
+    # what Hydra asks of a plugin; build.register puts it there
+    __module__ = "hydra_plugins.lineup"
+
     def __init__(self, jobs: int | None = None, threads: int | None = None) -> None:
         self.jobs = jobs
         self.threads = threads
@@ -81,18 +86,19 @@ class ProcessLauncher(Launcher):
         free: queue.Queue[str] = queue.Queue()
         for slot in range(slots):
             free.put(gpus[slot % len(gpus)] if gpus else "")
-        print(f"{len(jobs)} runs, {slots} at a time, {threads} CPU threads each")
+        running: set[subprocess.Popen[bytes]] = set()
+        print(f"{len(jobs)} runs, {slots} at a time, {threads} CPU threads each", flush=True)
 
         def run(numbered: tuple[int, Job]) -> None:
             number, job = numbered
             device = free.get()
             try:
-                _run(job, device, threads)
+                _run(job, _environment(device, threads), running)
             finally:
                 free.put(device)
             print(f"[{number}/{len(jobs)}] {_outcome(job)}", flush=True)
 
-        with ThreadPoolExecutor(slots) as pool:
+        with _ended_with_us(running), ThreadPoolExecutor(slots) as pool:
             list(pool.map(run, enumerate(jobs, start=1)))
 
 
@@ -109,22 +115,40 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(len(gpus))]
 
 
-def _run(job: Job, device: str, threads: int) -> None:
+@contextmanager
+def _ended_with_us(running: set[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Ctrl-C and a polite kill of the sweep end its jobs too; started again, it goes on with them."""
+
+    def stop(number: int, frame: object) -> None:
+        for process in list(running):
+            process.terminate()
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _run(job: Job, environment: dict[str, str], running: set[subprocess.Popen[bytes]]) -> None:
     """One job to its end; its output goes to `log.txt` in the run's folder."""
     run_dir = Path(job.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "experiments.cli", "train", *job.overrides]
     start = time.perf_counter()
     with (run_dir / "log.txt").open("a+") as log:
-        begin = log.tell()
-        done = subprocess.run(
-            command, stdout=log, stderr=subprocess.STDOUT, env=_environment(device, threads)
-        )
+        begin = log.seek(0, os.SEEK_END)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        running.add(process)
+        job.exit_code = process.wait()
+        running.discard(process)
         log.seek(begin)
         lines = log.read().strip().splitlines()
-    job.exit_code, job.seconds = done.returncode, time.perf_counter() - start
-    if done.returncode:
-        job.error = lines[-1] if lines else f"ended by signal {-done.returncode}"
+    job.seconds = time.perf_counter() - start
+    if job.exit_code:
+        job.error = lines[-1] if lines else f"ended by signal {-job.exit_code}"
 
 
 def _environment(device: str, threads: int) -> dict[str, str]:

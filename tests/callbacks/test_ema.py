@@ -136,6 +136,19 @@ def test_scoring_a_checkpoint_takes_the_average_without_a_warning(tmp_path: Path
     assert_same(snapshot(module), saved["state_dict"])
 
 
+def test_after_a_fit_a_checkpoint_is_scored_with_its_own_average(tmp_path: Path) -> None:
+    first = ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1)
+    recorder = Recorder()
+    fit = trainer(
+        tmp_path, recorder, EMA(DECAY, RAMP), first, max_epochs=3, enable_checkpointing=True
+    )
+    module = toy_module()
+    fit.fit(module, ToyData())
+    earlier = tmp_path / "epoch=0.ckpt"
+    fit.validate(module, ToyData(), ckpt_path=str(earlier), verbose=False, weights_only=True)
+    assert_same(recorder.validated[-1], read_checkpoint(earlier)["state_dict"])
+
+
 def test_the_decay_grows_from_zero_to_its_value() -> None:
     decays = [EMA(0.999, 10).decay_at(n) for n in range(500)]
     assert decays[0] == 0

@@ -52,7 +52,7 @@ class CsvLog(Logger):
         """The configuration is a file of its own."""
 
     @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
         """Adds the metrics to the row of `step`."""
         rows = self._load()
         last = max(rows, default=-1)

@@ -37,7 +37,7 @@ class EMA(WeightAveraging):
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Forgets the average when the fit is over: what is scored afterwards is what was loaded."""
+        """Forgets the average when the fit is over: scored afterwards is what was loaded."""
         if stage == "fit":
             self._average_model = None
 

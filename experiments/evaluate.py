@@ -74,7 +74,10 @@ def show(metrics: dict[str, float], split: str, out: Path) -> None:
 def _change_data(config: DictConfig, overrides: list[str]) -> None:
     if not overrides:
         return
-    asked = build.compose([*config.provenance.overrides, *overrides])
+    kept = list(config.provenance.overrides)
+    if any(override.startswith("datamodule=") for override in overrides):
+        kept = [override for override in kept if not override.lstrip("+~").startswith("datamodule")]
+    asked = build.compose([*kept, *overrides])
     trained, given = config.datamodule.info.class_names, asked.datamodule.info.class_names
     if trained != given:
         raise ConfigError(

@@ -92,7 +92,12 @@ def _trainer(config: DictConfig) -> L.Trainer:
     callbacks = [build.instantiate(node) for node in config.callbacks.values() if node is not None]
     callbacks += [Reseed(config.seed), RunRecord(_plain(config))]
     loggers = [_logger(node, config) for node in config.logger.values() if node is not None]
-    return build.instantiate(config.trainer, callbacks=callbacks, logger=loggers)
+    return build.instantiate(
+        config.trainer,
+        callbacks=callbacks,
+        logger=loggers,
+        enable_progress_bar=config.callbacks.progress is not None,
+    )
 
 
 def _logger(node: DictConfig, config: DictConfig) -> Logger:

@@ -117,7 +117,7 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def _ended_with_us(running: set[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Ctrl-C and a polite kill of the sweep end its jobs too; started again, it goes on with them."""
+    """Ctrl-C and a polite kill of the sweep end its jobs too; started again, they go on."""
 
     def stop(number: int, frame: object) -> None:
         for process in list(running):

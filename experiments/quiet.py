@@ -12,6 +12,7 @@ NOT_THE_USERS = (
     ".*isinstance\\(treespec, LeafSpec\\).*",  # Lightning against a newer torch
     ".*does not have many workers.*",  # chosen in conf/datamodule, measured by `lineup benchmark`
     ".*Checkpoint directory .* exists and is not empty.*",  # a run resumes into its own folder
+    ".*smaller than the logging interval.*",  # the epoch's values are logged
     ".*dataloader.* resuming from a checkpoint.*",
 )
 

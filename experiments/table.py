@@ -19,17 +19,7 @@ from callbacks.files import write_text_atomically
 from detectors.errors import RunError
 from experiments import runs
 
-HEADER = (
-    "detector",
-    "backbone",
-    "dataset",
-    "scale",
-    "seeds",
-    "AP50",
-    "mAP",
-    "parameters",
-    "s / image",
-)
+HEADER = ("member", "data", "seeds", "AP50", "mAP", "parameters", "ms / image")
 
 
 @dataclass
@@ -113,13 +103,17 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 def show(rows: Sequence[Row], failed: dict[str, str]) -> None:
     """Prints the table to the terminal."""
+    from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    table = Table(*HEADER, header_style="bold")
+    one_dataset = len({row.first["dataset"] for row in rows}) == 1  # the notes name it
+    shown = [i for i, title in enumerate(HEADER) if not (title == "data" and one_dataset)]
+    table = Table(*[HEADER[i] for i in shown], box=SIMPLE, padding=0, header_style="bold")
     for row in rows:
-        table.add_row(*cells(row))
+        texts = cells(row)
+        table.add_row(*[texts[i] for i in shown])
     console.print(table)
     for note in notes(rows, failed):
         console.print(f"- {note}", markup=False, highlight=False, soft_wrap=True)
@@ -127,13 +121,15 @@ def show(rows: Sequence[Row], failed: dict[str, str]) -> None:
 
 def cells(row: Row) -> list[str]:
     """One line of the table, as text."""
+    family, backbone, dataset, scale = _names(row.first)
     return [
-        *_names(row.first),
+        f"{family}-{backbone} {scale}",
+        dataset,
         str(len(row.manifests)),
         _mean_and_spread(row.scores("map_50")),
         _mean_and_spread(row.scores("map")),
-        f"{row.first['cost']['parameters']:,}",
-        f"{statistics.median(row.seconds()):.4f}",
+        f"{row.first['cost']['parameters'] / 1e6:.2f} M",
+        f"{1e3 * statistics.median(row.seconds()):.1f}",
     ]
 
 
@@ -145,7 +141,7 @@ def notes(rows: Sequence[Row], failed: dict[str, str]) -> list[str]:
     )
     if len({_protocol(row.first) for row in rows}) > 1:
         found.append("NOT COMPARABLE as it stands: the rows were trained under different protocols")
-    return found + [f"FAILED {name}: {error}" for name, error in failed.items()]
+    return found + [f"NOT IN THE TABLE {name}: {why}" for name, why in failed.items()]
 
 
 def contact_sheet(run_dirs: Sequence[Path], folder: Path) -> Path | None:
@@ -180,7 +176,7 @@ def _split(run_dirs: Sequence[Path]) -> tuple[list[Path], dict[str, str]]:
         if manifest["status"] == "finished":
             finished.append(run_dir)
         else:
-            failed[run_dir.name] = manifest.get("error", manifest["status"])
+            failed[run_dir.name] = manifest.get("error", f"still {manifest['status']}")
     return finished, failed
 
 
@@ -218,7 +214,7 @@ def _cost(rows: Sequence[Row]) -> str:
     first = rows[0].first
     cost, machine = first["cost"], first["provenance"]["machine"]
     return (
-        f"s / image: median of forward and decode, one image at a time, on {cost['device']} with "
+        f"ms / image: median of forward and decode, one image at a time, on {cost['device']} with "
         f"{cost['threads']} thread(s) of {machine['processor']}, other jobs may have run beside it"
     )
 

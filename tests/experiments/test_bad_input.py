@@ -185,7 +185,7 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path):
 
 def test_weights_of_another_run_can_be_the_start(trained: Path, tmp_path: Path):
     config = build.compose(
-        tiny(tmp_path, f"init_from={trained}", "protocol.epochs=1", "detector.optimizer.lr=0")
+        tiny(tmp_path, f"init_from={trained}", "protocol.epochs=1", "detector.optimizer.lr=0.0")
     )
     train(config)
     start, end = (

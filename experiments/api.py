@@ -36,7 +36,7 @@ def build_datamodule(*overrides: str) -> DetectionDataModule:
 
 
 def load(run_or_checkpoint: str | Path) -> Detector:
-    """The trained detector of a run (its best checkpoint) or of a .ckpt file, in eval mode."""
+    """The trained detector of a run (the checkpoint it scored) or a .ckpt file, in eval mode."""
     return checkpoints.load_detector(run_or_checkpoint)[0]
 
 

@@ -13,21 +13,24 @@ from torch import nn
 from callbacks.checkpoint_io import read_checkpoint
 from detectors.detector import Detector
 from detectors.errors import CheckpointError, LineupError
-from experiments import build
+from experiments import build, runs
 
 KEY = "lineup"
 
 
 def locate(run_or_checkpoint: str | Path) -> Path:
-    """The checkpoint file of a path that names a file or a run (its best, else its last)."""
+    """The checkpoint file of a path that names a file or a run (the one its protocol scores)."""
     path = Path(run_or_checkpoint)
     if path.is_file():
         return path
     if not path.exists():
         raise CheckpointError(f"{path} does not exist: give a run's folder or a .ckpt file")
-    for candidate in ("checkpoints/best.ckpt", "checkpoints/last.ckpt"):
-        if (path / candidate).is_file():
-            return path / candidate
+    manifest = runs.read_manifest(path) or {}
+    scored = manifest.get("protocol", {}).get("checkpoint", "best")
+    for name in (scored, "best", "last"):
+        candidate = path / "checkpoints" / f"{name}.ckpt"
+        if candidate.is_file():
+            return candidate
     raise CheckpointError(
         f"{path} holds no checkpoints/best.ckpt or last.ckpt: has the run trained an epoch?"
     )

@@ -50,10 +50,14 @@ def evaluate(checkpoint: Path, overrides: list[str], split: str, out: Path) -> d
         out_dir=str(out),
         provenance={**provenance.collect(), "checkpoint": str(checkpoint), "split": split},
     )
+    callbacks: list[L.Callback] = [evaluator]
+    if config.callbacks.progress is not None:
+        callbacks.append(build.instantiate(config.callbacks.progress))
     trainer: L.Trainer = build.instantiate(
         config.trainer,
-        callbacks=[evaluator, build.instantiate(config.callbacks.progress)],
+        callbacks=callbacks,
         logger=False,
+        enable_progress_bar=config.callbacks.progress is not None,
     )
     trainer.test(module, datamodule=datamodule, verbose=False)
     return evaluator.results["test"] | _ceiling(net, datamodule, config)

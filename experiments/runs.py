@@ -112,14 +112,16 @@ def clear(run_dir: Path) -> None:
 def locked(run_dir: Path) -> Iterator[None]:
     """Holds the run's lock; the kernel drops it when the process dies, however it dies.
 
+    A record lock: forked loader workers, which outlive a killed run for seconds, do not inherit it.
+
     Raises:
         RunError: another process holds it.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     with (run_dir / ".lock").open("a+") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             handle.seek(0)
             raise RunError(
                 f"{run_dir} is being written by another process ({handle.read().strip()}): "

@@ -45,11 +45,18 @@ def kill_in_the_third_epoch(arguments: list[str], run_dir: Path) -> None:
     assert last["epoch"] == 1
 
 
+def plain(content: dict[str, Any]) -> dict[str, Any]:
+    """Without folders in keys, and without the one value Lightning itself does not restore."""
+    named = {Path(k).name if str(k).startswith("/") else k: v for k, v in content.items()}
+    return {key: value for key, value in named.items() if key != "current_score"}
+
+
 def differing(left: Any, right: Any, where: str = "") -> list[str]:
     """Where two checkpoints differ; paths of files aside."""
     if isinstance(left, torch.Tensor):
         return [] if torch.equal(left, right) else [where]
     if isinstance(left, dict):
+        left, right = plain(left), plain(right)
         if left.keys() != right.keys():
             return [f"{where}: keys"]
         return [d for key in left for d in differing(left[key], right[key], f"{where}/{key}")]
@@ -65,7 +72,7 @@ def differing(left: Any, right: Any, where: str = "") -> list[str]:
 def test_killed_in_the_third_epoch_and_resumed_equals_never_killed(tmp_path: Path, callbacks):
     arguments, killed = command(tmp_path / "killed", *callbacks)
     kill_in_the_third_epoch(arguments, killed)
-    earlier = [row for row in rows(killed) if float(row["epoch"]) < 2]
+    earlier = [row for row in rows(killed) if row["epoch"] and float(row["epoch"]) < 2]
     subprocess.run(arguments, check=True, capture_output=True)
     arguments, whole = command(tmp_path / "whole", *callbacks)
     subprocess.run(arguments, check=True, capture_output=True)

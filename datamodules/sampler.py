@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 from torch.utils.data import DataLoader, Sampler
 
+from datamodules.collate import unpack
 from detectors.errors import LineupError
 
 
@@ -68,4 +69,4 @@ class EpochLoader(DataLoader[Any]):
         for batch in super().__iter__():
             if isinstance(batch, LineupError):
                 raise batch
-            yield batch
+            yield unpack(batch) if isinstance(batch, tuple) else batch

@@ -20,9 +20,9 @@ class Drawing(L.Callback):
     """Draws the first `num_images` validation images with ground truth and predictions.
 
     Every `every_n_epochs` epochs and after the last one, rank 0 writes `<out_dir>/epoch_0007.png`
-    (epochs count from 0) and hands the pictures to W&B, with boxes to switch on and off, and to
-    TensorBoard. The images are the network's input; predictions below `score_threshold` are left
-    out.
+    (epochs count from 0) and hands the pictures to W&B, with boxes to switch on and off and points
+    painted in, and to TensorBoard. The images are the network's input; predictions below
+    `score_threshold` are left out.
     """
 
     def __init__(
@@ -61,14 +61,11 @@ class Drawing(L.Callback):
         if not self._samples:
             return
         info: DatasetInfo = trainer.datamodule.info  # pyright: ignore[reportAttributeAccessIssue]
-        names = list(info.class_names)
-        pictures = [
-            draw_detections(*sample, names, skeleton=info.skeleton) for sample in self._samples
-        ]
+        pictures = [draw_detections(*sample, info) for sample in self._samples]
         captions = [target.frame.image_id for _, target, _ in self._samples]
         sheet = contact_sheet(pictures, captions)
         self._write(sheet, trainer.current_epoch)
-        self._log(trainer, sheet, names)
+        self._log(trainer, sheet, info)
         self._samples.clear()
 
     def on_exception(
@@ -88,12 +85,13 @@ class Drawing(L.Callback):
         with replacing(self.out_dir / f"epoch_{epoch:04d}.png") as file:
             file.write(encoded.tobytes())
 
-    def _log(self, trainer: L.Trainer, sheet: np.ndarray, names: list[str]) -> None:
+    def _log(self, trainer: L.Trainer, sheet: np.ndarray, info: DatasetInfo) -> None:
         step = max(trainer.global_step - 1, 0)  # that of the epoch's other values
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                images = [image for image, _, _ in self._samples]
-                boxes = [_wandb_boxes(t, d, names) for _, t, d in self._samples]
+                # W&B draws boxes itself, and knows no points
+                images = [draw_detections(*s, info, boxes=False, min_side=1) for s in self._samples]
+                boxes = [_wandb_boxes(t, d, info.class_names) for _, t, d in self._samples]
                 captions = [target.frame.image_id for _, target, _ in self._samples]
                 logger.log_image("val/images", images, step=step, boxes=boxes, caption=captions)
             elif isinstance(logger, TensorBoardLogger):

@@ -27,7 +27,7 @@ class Evaluator(L.Callback):
     Without a limit on batches every image must have been seen.
 
     Writes into `out_dir`: `<split>.json` (COCO results), `<split>_ground_truth.json` (COCO) and,
-    last, `<split>_manifest.json` (`provenance`, the split's hash, class names, metrics).
+    last, `<split>_manifest.json` (`provenance`, hashes of split and data, class names, metrics).
 
     A plain callback without state: weight averaging copies the LightningModule, and not this.
     """
@@ -120,7 +120,8 @@ class Evaluator(L.Callback):
         dataset = coco_files.dataset([truth[i] for i in ids], numbers, datamodule.info)
         manifest = {
             "split": split,
-            "split_hash": datamodule.fingerprint(split),
+            "split_hash": datamodule.split_hash(split),
+            "data_hash": datamodule.fingerprint(split),
             "images": len(ids),
             "complete": complete,
             "class_names": list(datamodule.info.class_names),

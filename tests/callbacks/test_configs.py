@@ -7,7 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
+from omegaconf import open_dict
 
+from callbacks.metrics.metric import Metric
+from experiments import build
+
+POINTS = {"keypoint_names": ["head", "tail"], "oks_sigmas": [0.1, 0.1]}
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(
     p for group in ("callbacks", "metrics", "logger") for p in (CONF / group).glob("*.yaml")
@@ -35,3 +40,15 @@ def test_optional_callbacks_have_a_place_before_the_monitor_that_reads_what_they
     assert order.index("warmup") < order.index("lr_monitor")
     assert {"ema", "warmup"} <= set(order)
     assert order.index("checkpoint_best") < order.index("checkpoint_last")
+
+
+def test_all_metrics_together_suit_data_with_and_without_keypoints() -> None:
+    config = build.compose(["metrics=[coco,oks,pck]"])
+    for info in (config.datamodule.info, {**config.datamodule.info, **POINTS}):
+        with open_dict(config):
+            config.datamodule.info = info
+        metrics = build.instantiate(config.metrics)
+        assert all(isinstance(metric, Metric) for metric in metrics.values())
+        names = [name for metric in metrics.values() for name in metric.compute()]
+        assert len(names) == len(set(names))
+    assert "pck_box_10/tail" in names

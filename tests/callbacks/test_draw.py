@@ -1,19 +1,23 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from lightning.pytorch.loggers import WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from callbacks.draw import class_color, contact_sheet, draw_detections
+from callbacks.draw import class_color, contact_sheet, draw_detections, point_color
 from callbacks.drawing import Drawing
-from detectors.structures import Detections, Frame
-from tests.callbacks.toy import ToyData, toy_module, trainer, truth
+from detectors.structures import DatasetInfo, Detections, Frame
+from tests.callbacks.toy import SIZE, ToyData, toy_module, trainer, truth
 
-NAMES = ["aeroplane", "dining table"]
+INFO = DatasetInfo("two", ["aeroplane", "dining table"])
+ANIMAL = DatasetInfo("mouse", ["mouse"], ["head", "body", "tail"], skeleton=[[0, 1], [1, 2]])
 
 
 def blank(height: int, width: int, value: int = 90) -> np.ndarray:
@@ -39,7 +43,7 @@ def near(picture: np.ndarray, color: tuple[int, int, int], x: float, y: float) -
 
 def test_a_predicted_box_has_the_colour_of_its_class_on_all_four_sides() -> None:
     picture = draw_detections(
-        blank(400, 500), None, found([[100, 150, 300, 350]], [0.9], [1]), NAMES
+        blank(400, 500), None, found([[100, 150, 300, 350]], [0.9], [1]), INFO
     )
     assert picture.shape == (400, 500, 3)
     for x, y in [(220, 150), (220, 350), (100, 250), (300, 250)]:
@@ -50,14 +54,14 @@ def test_a_predicted_box_has_the_colour_of_its_class_on_all_four_sides() -> None
 def test_ground_truth_is_dashed_and_ignored_objects_are_grey() -> None:
     target = truth("x", torch.tensor([[50.0, 50, 350, 150], [50, 200, 350, 300]]))
     target.difficult[1] = True
-    picture = draw_detections(blank(400, 400), target, None, NAMES)
+    picture = draw_detections(blank(400, 400), target, None, INFO)
     top = (picture[50, 60:340] > 200).all(axis=-1)
     assert 0.3 < top.mean() < 0.7
     assert not (picture[200, 60:340] > 200).all(axis=-1).any()
 
 
 def test_small_images_are_enlarged_and_the_boxes_with_them() -> None:
-    picture = draw_detections(blank(64, 96), None, found([[16, 16, 48, 48]], [0.9], [0]), NAMES)
+    picture = draw_detections(blank(64, 96), None, found([[16, 16, 48, 48]], [0.9], [0]), INFO)
     factor = picture.shape[0] // 64
     assert picture.shape == (64 * factor, 96 * factor, 3)
     assert factor == 7
@@ -66,20 +70,107 @@ def test_small_images_are_enlarged_and_the_boxes_with_them() -> None:
 
 def test_detections_below_the_threshold_are_not_drawn() -> None:
     unsure = found([[100, 100, 300, 300]], [0.2], [0])
-    picture = draw_detections(blank(400, 400), None, unsure, NAMES, score_threshold=0.3)
+    picture = draw_detections(blank(400, 400), None, unsure, INFO, score_threshold=0.3)
     assert (picture == 90).all()
 
 
-def test_visible_keypoints_and_their_bones_are_drawn() -> None:
-    detections = found([[0, 0, 399, 399]], [0.9], [0])
-    points = torch.tensor([[100.0, 100, 0.9], [300, 100, 0.8], [200, 300, 0.0]])
-    detections.keypoints = points[None]
-    bones = [[0, 1], [1, 2]]
-    picture = draw_detections(blank(400, 400), None, detections, NAMES, skeleton=bones)
-    assert near(picture, class_color(0), 100, 100)
+def skeleton_on(points: list[list[float]], annotated: bool) -> np.ndarray:
+    """A 400 px picture with one animal, annotated or predicted; no box."""
+    keypoints = torch.tensor([points])
+    target, detections = None, None
+    if annotated:
+        target = truth("x", torch.tensor([[0.0, 0, 400, 400]]))
+        target.keypoints = keypoints
+    else:
+        detections = found([[0, 0, 400, 400]], [0.9], [0])
+        detections.keypoints = keypoints
+    return draw_detections(blank(400, 400), target, detections, ANIMAL, boxes=False)
+
+
+def test_predicted_points_have_their_own_colours_and_bones_that_of_the_class() -> None:
+    picture = skeleton_on([[100.0, 100, 0.9], [300, 100, 0.8], [200, 300, 0.0]], annotated=False)
+    assert near(picture, point_color(0), 100, 100)
+    assert near(picture, point_color(1), 300, 100)
     assert near(picture, class_color(0), 200, 100)
-    assert not near(picture, class_color(0), 200, 300)
-    assert not near(picture, class_color(0), 250, 200)
+    assert not near(picture, class_color(0), 100, 100)
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+def test_absent_points_and_their_bones_are_not_drawn(annotated: bool) -> None:
+    picture = skeleton_on([[100.0, 100, 2], [300, 100, 2], [200, 300, 0]], annotated)
+    assert (picture[280:320, 180:220] == 90).all()
+    assert (picture[180:220, 230:270] == 90).all()
+
+
+def test_annotated_points_are_white_edged_squares_and_hollow_when_hidden() -> None:
+    picture = skeleton_on([[100.0, 100, 2], [300, 100, 1], [200, 300, 0]], annotated=True)
+    assert tuple(picture[100, 100]) == point_color(0)
+    assert tuple(picture[100, 300]) != point_color(1)
+    assert near(picture, point_color(1), 300, 100)
+    for x in (100, 300):
+        corner = picture[94:98, x - 6 : x - 2].reshape(-1, 3)
+        assert (corner == 255).all(axis=1).any()
+
+
+def test_predicted_points_are_filled_whatever_their_confidence() -> None:
+    picture = skeleton_on([[100.0, 100, 1], [300, 100, 0.1], [200, 300, 2]], annotated=False)
+    for k, (x, y) in enumerate([(100, 100), (300, 100), (200, 300)]):
+        assert tuple(picture[y, x]) == point_color(k)
+
+
+def test_bones_are_dashed_where_annotated_and_solid_where_predicted() -> None:
+    points = [[50.0, 200, 2], [350, 200, 2], [0, 0, 0]]
+    white = (skeleton_on(points, annotated=True)[200, 80:320] > 200).all(axis=-1)
+    assert 0.3 < white.mean() < 0.7
+    solid = skeleton_on(points, annotated=False)[200, 80:320].astype(int)
+    assert (np.abs(solid - class_color(0)).max(axis=-1) < 60).all()
+
+
+def test_a_prediction_upon_the_truth_leaves_both_visible() -> None:
+    target = truth("x", torch.tensor([[0.0, 0, 400, 400]]))
+    target.keypoints = torch.tensor([[[100.0, 100, 2], [0, 0, 0], [0, 0, 0]]])
+    detections = found([[0, 0, 400, 400]], [0.9], [0])
+    detections.keypoints = target.keypoints
+    picture = draw_detections(blank(400, 400, 200), target, detections, ANIMAL, boxes=False)
+    around = picture[92:109, 92:109].reshape(-1, 3)
+    assert (around == 255).all(axis=1).any()
+    assert (around < 150).all(axis=1).any()
+    assert tuple(picture[100, 100]) == point_color(0)
+
+
+def test_a_legend_names_the_points_below_the_picture_and_covers_nothing_of_it() -> None:
+    points = [[100.0, 399, 2], [300, 399, 2], [200, 200, 2]]
+    picture = skeleton_on(points, annotated=False)
+    assert picture.shape[1:] == (400, 3)
+    assert tuple(picture[399, 100]) == point_color(0)
+    strip = {tuple(color) for color in picture[400:].reshape(-1, 3)}
+    assert {point_color(k) for k in range(3)} <= strip
+
+
+def test_there_is_no_legend_without_points_or_room() -> None:
+    detections = found([[100, 100, 300, 300]], [0.9], [0])
+    assert draw_detections(blank(400, 400), None, detections, ANIMAL).shape == (400, 400, 3)
+    detections.keypoints = torch.full((1, 3, 3), 100.0)
+    small = draw_detections(blank(150, 400), None, detections, ANIMAL, boxes=False, min_side=1)
+    assert small.shape == (150, 400, 3)
+
+
+def test_a_legend_too_long_for_one_row_takes_several() -> None:
+    names = [f"a long name {k}" for k in range(17)]
+    info = DatasetInfo("person", ["person"], keypoint_names=names)
+    detections = found([[0, 0, 300, 300]], [0.9], [0])
+    detections.keypoints = torch.zeros(1, 17, 3)
+    strip = draw_detections(blank(400, 400), None, detections, info, boxes=False)[400:]
+    assert 4 * 18 < len(strip) < 17 * 20
+    assert {point_color(k) for k in range(17)} <= {tuple(c) for c in strip.reshape(-1, 3)}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.floats(width=32), min_size=9, max_size=9), st.booleans())
+@example([1e30, -1e30, 2.0, -1e30, 1e30, 2.0, 0.0, 0.0, 2.0], True)
+def test_no_point_however_odd_breaks_a_drawing(values: list[float], annotated: bool) -> None:
+    points = [values[k : k + 3] for k in (0, 3, 6)]
+    assert skeleton_on(points, annotated).dtype == np.uint8
 
 
 @settings(max_examples=25, deadline=None)
@@ -89,18 +180,19 @@ def test_visible_keypoints_and_their_bones_are_drawn() -> None:
 )
 def test_no_box_however_odd_breaks_a_drawing(box: tuple, shape: tuple[int, int]) -> None:
     target = truth("x", torch.tensor([box]))
-    picture = draw_detections(blank(*shape), target, found([list(box)], [0.5], [1]), NAMES)
+    picture = draw_detections(blank(*shape), target, found([list(box)], [0.5], [1]), INFO)
     assert picture.dtype == np.uint8
 
 
 def test_the_input_image_is_left_alone() -> None:
     image = blank(400, 400)
-    draw_detections(image, None, found([[10, 10, 300, 300]], [0.9], [0]), NAMES)
+    draw_detections(image, None, found([[10, 10, 300, 300]], [0.9], [0]), INFO)
     assert (image == 90).all()
 
 
-def test_neighbouring_classes_have_different_colours() -> None:
-    colors = np.array([class_color(label) for label in range(20)]).astype(int)
+@pytest.mark.parametrize("color", [class_color, point_color])
+def test_neighbouring_classes_and_points_have_different_colours(color: Callable) -> None:
+    colors = np.array([color(index) for index in range(20)]).astype(int)
     assert len({tuple(color) for color in colors}) == 20
     assert (np.abs(colors[1:] - colors[:-1]).max(axis=1) > 80).all()
 
@@ -152,3 +244,43 @@ def test_tensorboard_gets_the_sheet(tmp_path: Path) -> None:
     encoded = events.Images("val/images")[0].encoded_image_string
     logged = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
     assert (logged == cv2.imread(str(tmp_path / "epoch_0000.png"))).all()
+
+
+class Gallery(WandbLogger):
+    """Takes what W&B would get."""
+
+    def __init__(self) -> None:
+        self.images: list[np.ndarray] = []
+        self.boxes: list[dict] = []
+
+    def log_image(self, key: str, images: list, step: int | None = None, **rest: Any) -> None:
+        self.images, self.boxes = images, rest["boxes"]
+
+
+class PointedData(ToyData):
+    """Every object has one point, in the middle of the picture."""
+
+    info = DatasetInfo("toy", ["square", "bar"], keypoint_names=["middle"])
+
+    def __init__(self) -> None:
+        super().__init__()
+        for _, target, _ in self.samples:
+            target.keypoints = torch.tensor([[[SIZE / 2, SIZE / 2, 2.0]]])
+
+
+def test_wandb_gets_points_in_the_picture_and_boxes_in_its_pixels(tmp_path: Path) -> None:
+    data, gallery = PointedData(), Gallery()
+    drawing = Drawing(str(tmp_path))
+    drawing._samples = [
+        (np.full((SIZE, SIZE, 3), 90, np.uint8), target, found([], [], []))
+        for _, target, _ in data.samples
+    ]
+    run = trainer(tmp_path, max_epochs=1)
+    run.loggers = [gallery]
+    drawing._log(run, drawing._samples[0][0], data.info)
+    assert len(gallery.images) == len(data.samples)
+    for image, box, (_, target, _) in zip(gallery.images, gallery.boxes, data.samples, strict=True):
+        assert image.shape == (SIZE, SIZE, 3)
+        assert tuple(image[SIZE // 2, SIZE // 2]) == point_color(0)
+        position = box["ground_truth"]["box_data"][0]["position"]
+        assert list(position.values()) == target.boxes[0].tolist()

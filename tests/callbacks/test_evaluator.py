@@ -1,4 +1,5 @@
 import contextlib
+import csv
 import io
 import json
 import math
@@ -14,8 +15,11 @@ from torch.utils.data import DataLoader
 from callbacks.csv_log import CsvLog
 from callbacks.evaluator import Evaluator
 from callbacks.metrics.coco_ap import CocoAP
+from callbacks.metrics.metric import Metric
+from callbacks.metrics.oks import OKS
+from callbacks.metrics.pck import PCK
 from detectors.errors import ConfigError, RunError
-from detectors.structures import Detections, Frame, Target
+from detectors.structures import DatasetInfo, Detections, Frame, Target
 from tests.callbacks.test_files import no_room_beyond
 from tests.callbacks.toy import INFO, ToyData, ToyDetector, _collate, toy_module, trainer
 
@@ -91,7 +95,8 @@ def test_the_files_say_what_was_scored(tmp_path: Path) -> None:
     expected = [*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]
     assert predictions[0]["bbox"] == pytest.approx(expected, abs=1e-4)
     assert manifest["provenance"] == {"commit": "abc"}
-    assert manifest["split_hash"] == data.fingerprint("val")
+    assert manifest["split_hash"] == data.split_hash("val")
+    assert manifest["data_hash"] == data.fingerprint("val")
     assert (manifest["images"], manifest["complete"]) == (3, True)
     assert manifest["metrics"]["map"] == values["map"]
     assert manifest["metrics"]["ap/bar"] is None
@@ -113,6 +118,59 @@ def test_keypoints_are_written_in_original_pixels(tmp_path: Path) -> None:
     assert predictions[0]["keypoints"] == pytest.approx([10, 20, 0.9, 0, 0, 0.1], abs=1e-4)
     assert truth["annotations"][0]["keypoints"] == [10, 20, 2, 0, 0, 0]
     assert truth["annotations"][0]["num_keypoints"] == 1
+
+
+class Animals(ToyData):
+    """Two points per object: the corners of its box."""
+
+    info = DatasetInfo("animals", ["square", "bar"], ["head", "tail"], oks_sigmas=[0.1, 0.1])
+
+    def __init__(self) -> None:
+        super().__init__()
+        for sample in self.samples:
+            for target in sample[1:]:
+                target.keypoints = torch.cat([target.boxes.reshape(-1, 2, 2), TWO], dim=-1)
+
+
+TWO = torch.full((1, 2, 1), 2.0)
+
+
+class FindsPoints(Oracle):
+    """In input pixels, the tail 3.2 of them (5 of the original) too far right."""
+
+    def _found(self, target: Target, frame: Frame) -> Detections:
+        found = super()._found(target, frame)
+        assert target.keypoints is not None
+        found.keypoints = target.keypoints + torch.tensor([[0.0, 0, 0], [3.2, 0, 0]])
+        return found
+
+
+def keypoint_metrics(info: DatasetInfo) -> dict[str, Metric]:
+    return {"coco": CocoAP(info.class_names), "oks": OKS(info), "pck": PCK(info)}
+
+
+def test_keypoints_are_scored_in_original_pixels_and_logged_by_name(tmp_path: Path) -> None:
+    data = Animals()
+    callback = Evaluator(keypoint_metrics(data.info), str(tmp_path / "predictions"))
+    trainer(tmp_path, callback, max_epochs=1).fit(toy_module(FindsPoints(data)), data)
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        row = list(csv.DictReader(file))[-1]
+    assert float(row["val/error_px/head"]) == pytest.approx(0, abs=1e-4)
+    assert float(row["val/error_px/tail"]) == pytest.approx(5, abs=1e-4)
+    assert float(row["val/swap_rate"]) == 0.0
+    assert float(row["val/pck_body_05/head"]) == 1.0
+    assert 0 < float(row["val/oks_map"]) < 1
+    assert float(row["val/map"]) == 1.0
+    assert files(tmp_path)[2]["metrics"].keys() == callback.results["val"].keys()
+
+
+def test_keypoint_metrics_of_boxes_are_nan_and_disturb_nothing(tmp_path: Path) -> None:
+    data = ToyData()
+    callback = Evaluator(keypoint_metrics(INFO), str(tmp_path / "predictions"))
+    trainer(tmp_path, callback).validate(toy_module(Oracle(data)), data, verbose=False)
+    assert callback.results["val"]["map"] == 1.0
+    assert math.isnan(callback.results["val"]["oks_map"])
+    assert files(tmp_path)[2]["metrics"]["pck_box_10"] is None
 
 
 def test_an_image_without_detections_counts_as_missed(tmp_path: Path) -> None:
@@ -198,7 +256,7 @@ def test_the_test_split_has_files_of_its_own(tmp_path: Path) -> None:
     data, callback = ToyData(), evaluator(tmp_path)
     trainer(tmp_path, callback).test(toy_module(Oracle(data)), data, verbose=False)
     assert callback.results.keys() == {"test"}
-    assert files(tmp_path, "test")[2]["split_hash"] == data.fingerprint("test")
+    assert files(tmp_path, "test")[2]["data_hash"] == data.fingerprint("test")
 
 
 def test_without_a_logger_it_still_scores(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ class ToyData(L.LightningDataModule):
     def ground_truth(self, split: str) -> dict[str, Target]:
         return {target.frame.image_id: original for _, target, original in self.samples}
 
+    def split_hash(self, split: str) -> str:
+        return hashlib.sha256(split.encode()).hexdigest()
+
     def fingerprint(self, split: str) -> str:
         return hashlib.sha256(f"{split} {len(self.samples)}".encode()).hexdigest()
 

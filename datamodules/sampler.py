@@ -26,9 +26,9 @@ def epoch_order(
     return np.resize(order, per_rank * world_size)[rank::world_size]
 
 
-def sample_seed(seed: int, epoch: int, index: int) -> int:
-    """The seed of one sample's augmentation, whichever process prepares it."""
-    return int(np.random.SeedSequence([seed, epoch, index]).generate_state(1)[0])
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The randomness of one sample's augmentation, whichever process prepares it."""
+    return np.random.default_rng([seed, epoch, index])
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

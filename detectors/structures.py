@@ -6,7 +6,7 @@ Empty targets (n = 0) are legal everywhere.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -120,10 +120,14 @@ class Detections:
 
 @dataclass(slots=True)
 class Batch:
-    """Images as the network takes them (RGB, 0-255, never normalised) and their targets."""
+    """Images as the network takes them (RGB, 0-255, never normalised) and their targets.
+
+    `dropped` counts the objects that each augmentation step of these images lost.
+    """
 
     images: UInt8[Tensor, "b 3 h w"]
     targets: list[Target]
+    dropped: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -132,10 +136,12 @@ class Batch:
         return Batch(
             self.images.to(device, non_blocking=non_blocking),
             [target.to(device, non_blocking=non_blocking) for target in self.targets],
+            self.dropped,
         )
 
     def pin_memory(self) -> "Batch":
-        return Batch(self.images.pin_memory(), [target.pin_memory() for target in self.targets])
+        targets = [target.pin_memory() for target in self.targets]
+        return Batch(self.images.pin_memory(), targets, self.dropped)
 
 
 @dataclass(slots=True)

@@ -3,11 +3,13 @@
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
 
+from detectors.errors import DataError
 from detectors.structures import DatasetInfo, Frame, Target
 
 Image = UInt8[np.ndarray, "h w 3"]
@@ -23,6 +25,8 @@ class Source(ABC):
     info: DatasetInfo
     ids: Sequence[str]
     """One name per image, unique in the split; predictions are matched to ground truth by it."""
+    dropped: Sequence[DataError] = ()
+    """What was wrong in the files and left out, where the configuration tolerates that."""
 
     @abstractmethod
     def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -40,18 +44,21 @@ class Source(ABC):
 
     def where(self, index: int) -> str:
         """What an error message calls this image: its file, where it has one."""
-        return self.ids[index]
+        return str(self.file(index) or self.ids[index])
 
-    def file_bytes(self, index: int) -> int:
-        """Size of the image's file, where it has one: it hardly survives a change of pixels."""
-        return 0
+    def file(self, index: int) -> Path | None:
+        """The image's file, where there is one."""
+        return None
 
     def fingerprint(self) -> str:
         """sha256 over class and image names, sizes and annotations; pixels are not read."""
         digest = hashlib.sha256(repr(list(self.info.class_names)).encode())
         for index in range(len(self)):
             target = self.target(index)
-            image = (target.frame.image_id, target.frame.original_hw, self.file_bytes(index))
+            file = self.file(index)
+            # the file's size hardly survives a change of pixels
+            size = 0 if file is None else file.stat().st_size
+            image = (target.frame.image_id, target.frame.original_hw, size)
             digest.update(repr(image).encode())
             rows = (target.boxes, target.labels, target.crowd, target.difficult, target.area)
             for tensor in rows if target.keypoints is None else (*rows, target.keypoints):
@@ -65,18 +72,23 @@ def original_target(
     boxes: Float[np.ndarray, "n 4"],
     labels: Int[np.ndarray, " n"],
     difficult: Bool[np.ndarray, " n"] | None = None,
+    crowd: Bool[np.ndarray, " n"] | None = None,
     area: Float[np.ndarray, " n"] | None = None,
+    keypoints: Float[np.ndarray, "n k 3"] | None = None,
 ) -> Target:
     """A Target in original pixels; without `area` an object's area is its box's."""
     boxes = np.asarray(boxes, np.float32)
     if area is None:
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    no = torch.zeros(len(boxes), dtype=torch.bool)
+    no = np.zeros(len(boxes), np.bool_)
     return Target(
         boxes=torch.from_numpy(boxes.copy()),
         labels=torch.from_numpy(np.asarray(labels, np.int64).copy()),
-        crowd=no,
-        difficult=no.clone() if difficult is None else torch.from_numpy(difficult.copy()),
+        crowd=torch.from_numpy((no if crowd is None else crowd).copy()),
+        difficult=torch.from_numpy((no if difficult is None else difficult).copy()),
         area=torch.from_numpy(np.asarray(area, np.float32).copy()),
         frame=Frame(image_id, original_hw, torch.eye(2, 3)),
+        keypoints=None
+        if keypoints is None
+        else torch.from_numpy(np.asarray(keypoints, np.float32).copy()),
     )

@@ -1,135 +1,112 @@
-"""PASCAL VOC: one XML per image, image sets as lists of names."""
+"""PASCAL VOC: one XML per image, read and written."""
 
-import logging
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
-
 from datamodules.sources.checks import (
-    Box,
-    InvalidBox,
-    check_pairs,
-    checked_box,
-    class_index,
-    dataset_folder,
-    files_by_stem,
-    read_list,
+    continuous,
+    files_by_id,
+    no_image,
+    no_labels,
+    written_numbers,
 )
-from datamodules.sources.images import IMAGE_SUFFIXES, image_hw, read_image
-from datamodules.sources.source import Source, original_target
-from detectors.errors import ConfigError, DataError
+from datamodules.sources.file_source import FileSource, Object, Record, parsed
+from datamodules.sources.images import IMAGE_SUFFIXES
+from datamodules.sources.source import Source
+from datamodules.sources.writing import (
+    Lost,
+    image_names,
+    lost_of,
+    new_folder,
+    write_image,
+    write_text,
+)
+from datamodules.splits import Split
+from detectors.errors import DataError
 from detectors.structures import DatasetInfo, Target
 
-log = logging.getLogger(__name__)
-
+_UNLABELLED = "add the file (with no object if the image is empty), or remove the image"
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-@dataclass(slots=True)
-class Annotation:
-    """One XML file: the image's size, and boxes as xyxy in continuous original px."""
-
-    hw: tuple[int, int]
-    boxes: Float[np.ndarray, "n 4"]
-    labels: Int[np.ndarray, " n"]
-    difficult: Bool[np.ndarray, " n"]
-
-
-class VocXml(Source):
+class VocXml(FileSource):
     """Images and XML files, paired by the stem of their names; not by `<filename>`, nor `<size>`.
 
-    Everything is checked here, so that a mistake shows before the first step.
+    VOC has no crowds and no points, and an object's area is its box's.
 
     Args:
-        info: a class gets the index of its name in `info.class_names`.
-        root: folder of the dataset; it holds the three folders named by the next arguments.
-        image_set: the first column of `<lists_dir>/<image_set>.txt` names the images; None: all.
+        info, root, split, class_map, mistakes, limit: see `FileSource`.
+        image_dir: folder of the images below `root`.
+        annotation_dir: folder of the XML files below `root`.
         one_based: VOC counts pixels from 1 and includes the last, so xmin..xmax covers
             [xmin - 1, xmax) in continuous px. False: the numbers are continuous px already.
-        invalid_boxes: `error` or `drop` a box with xmax <= xmin or ymax <= ymin, with a number that
-            is not finite, or more than 2 px outside the image; up to 2 px are clipped.
-        limit: only the first so many images (to overfit them, to try things out).
-
-    Raises:
-        DataError: one line with file, object, numbers and remedy.
     """
 
     def __init__(
         self,
         info: DatasetInfo,
         root: str | os.PathLike[str] | None = None,
-        image_set: str | None = None,
+        split: Split | None = None,
         image_dir: str = "JPEGImages",
         annotation_dir: str = "Annotations",
-        lists_dir: str = "ImageSets/Main",
         one_based: bool = True,
-        invalid_boxes: str = "error",
+        class_map: Mapping[str, str | None] | None = None,
+        mistakes: str = "error",
         limit: int | None = None,
     ) -> None:
-        if invalid_boxes not in ("error", "drop"):
-            raise ConfigError(f"invalid_boxes={invalid_boxes} is unknown: choose error or drop")
-        self.info = info
-        self.dropped: list[InvalidBox] = []
-        """Why boxes were left out under `invalid_boxes=drop`."""
-        self._drop, self._one_based = invalid_boxes == "drop", one_based
-        folder = dataset_folder(root)
-        images = files_by_stem(folder / image_dir, IMAGE_SUFFIXES, "image_dir")
-        labels = files_by_stem(folder / annotation_dir, {".xml"}, "annotation_dir")
-        names = sorted(images | labels)
-        if image_set is not None:
-            names = read_list(folder / lists_dir / f"{image_set}.txt")
-        self.ids: Sequence[str] = names[:limit]
-        check_pairs(self.ids, images, labels)
-        self._images = [images[name] for name in self.ids]
-        self._annotations = [self._read(labels[name], images[name]) for name in self.ids]
-        if self.dropped:
-            first = self.dropped[0]
-            log.warning("%d invalid boxes left out; the first: %s", len(self.dropped), first)
+        self._image_dir, self._annotation_dir = image_dir, annotation_dir
+        self._one_based = one_based
+        super().__init__(info, root, split, class_map, mistakes, limit)
 
-    def image(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
-        """The decoded file."""
-        return read_image(self._images[index])
+    def _records(self, folder: Path) -> Mapping[str, Record | DataError]:
+        image_dir, label_dir = folder / self._image_dir, folder / self._annotation_dir
+        images = files_by_id(image_dir, IMAGE_SUFFIXES, "image_dir")
+        labels = files_by_id(label_dir, {".xml"}, "annotation_dir")
+        found: dict[str, Record | DataError] = {}
+        for name, image in images.items():
+            found[name] = (
+                Record(image, partial(_objects, labels[name], self._one_based), str(labels[name]))
+                if name in labels
+                else no_labels(image, name, label_dir, _UNLABELLED)
+            )
+        for name in labels.keys() - images.keys():
+            found[name] = no_image(labels[name], name, image_dir)
+        return found
 
-    def target(self, index: int) -> Target:
-        """VOC has no crowds, and an object's area is its box's."""
-        note = self._annotations[index]
-        return original_target(self.ids[index], note.hw, note.boxes, note.labels, note.difficult)
 
-    def where(self, index: int) -> str:
-        """The image file."""
-        return str(self._images[index])
+def class_names(path: Path) -> set[str]:
+    """The classes in one file; none if it is damaged."""
+    try:
+        found = {_name(node) for node in _parse(path).findall("object")}
+    except DataError:
+        return set()
+    return found - {""}
 
-    def file_bytes(self, index: int) -> int:
-        """Of the image."""
-        return self._images[index].stat().st_size
 
-    def _read(self, path: Path, image: Path) -> Annotation:
-        hw = image_hw(image)
-        rows: list[tuple[Box, int, bool]] = []
-        for number, node in enumerate(_parse(path).findall("object"), start=1):
-            where = f"{path}: object {number}"
-            label = class_index((node.findtext("name") or "").strip(), self.info.class_names, where)
-            try:
-                corners = _corners(node, where)
-                written = f"{where}: box ({', '.join(f'{value:g}' for value in corners)})"
-                box = checked_box(_continuous(corners, self._one_based), hw, written)
-            except InvalidBox as error:
-                if not self._drop:
-                    raise
-                self.dropped.append(error)
-                continue
-            rows.append((box, label, _is_difficult(node, where)))
-        return Annotation(
-            hw,
-            np.array([box for box, _, _ in rows], np.float32).reshape(-1, 4),
-            np.array([label for _, label, _ in rows], np.int64),
-            np.array([difficult for _, _, difficult in rows], np.bool_),
-        )
+def _objects(path: Path, one_based: bool) -> list[Object | DataError]:
+    return [
+        parsed(_object, node, f"{path}: object {number}", one_based)
+        for number, node in enumerate(_parse(path).findall("object"), start=1)
+    ]
+
+
+def _object(node: ET.Element, where: str, one_based: bool) -> Object:
+    x1, y1, x2, y2 = (_number(node, f"bndbox/{tag}", where) for tag in _CORNERS)
+    return Object(
+        where,
+        name=_name(node),
+        box=continuous((x1, y1, x2, y2), one_based),
+        written=written_numbers((x1, y1, x2, y2)),
+        difficult=_is_difficult(node, where),
+    )
+
+
+def _name(node: ET.Element) -> str:
+    return (node.findtext("name") or "").strip()
 
 
 def _parse(path: Path) -> ET.Element:
@@ -137,25 +114,12 @@ def _parse(path: Path) -> ET.Element:
     try:
         root = ET.parse(path).getroot()
     except ET.ParseError as error:
-        raise DataError(f"{path}: malformed XML ({error}): correct or restore the file") from None
+        raise DataError(path, f"malformed XML ({error})", "correct or restore the file") from None
     except (OSError, LookupError, ValueError) as error:
-        raise DataError(f"{path}: not a readable XML file ({error}): restore the file") from None
+        raise DataError(path, f"not a readable XML file ({error})", "restore the file") from None
     if root.tag != "annotation":
-        raise DataError(f"{path}: the root is <{root.tag}>, not VOC's <annotation>: replace it")
+        raise DataError(path, f"the root is <{root.tag}>, not VOC's <annotation>", "replace it")
     return root
-
-
-def _corners(node: ET.Element, where: str) -> Box:
-    """xmin, ymin, xmax, ymax as written."""
-    x1, y1, x2, y2 = (_number(node, f"bndbox/{tag}", where) for tag in _CORNERS)
-    return x1, y1, x2, y2
-
-
-def _continuous(corners: Box, one_based: bool) -> Box:
-    """xyxy in continuous px; a box without extent as written has no area under either rule."""
-    x1, y1, x2, y2 = corners
-    shift = 1.0 if one_based and x1 < x2 and y1 < y2 else 0.0
-    return x1 - shift, y1 - shift, x2, y2
 
 
 def _number(node: ET.Element, tag: str, where: str) -> float:
@@ -164,11 +128,74 @@ def _number(node: ET.Element, tag: str, where: str) -> float:
         return float(text or "")
     except ValueError:
         found = "is missing" if text is None else f"is '{text.strip()}'"
-        raise DataError(f"{where}: <{tag}> {found}: write the number in px") from None
+        raise DataError(where, f"<{tag}> {found}", "write the number in px") from None
 
 
 def _is_difficult(node: ET.Element, where: str) -> bool:
     text = (node.findtext("difficult") or "0").strip()
     if text not in ("0", "1"):
-        raise DataError(f"{where}: <difficult> is '{text}': write 0 or 1")
+        raise DataError(where, f"<difficult> is '{text}'", "write 0 or 1")
     return text == "1"
+
+
+def write_voc(sources: Mapping[str, Source], folder: Path) -> Lost:
+    """Writes a dataset in VOC's layout and counting, with its class names in classes.txt.
+
+    Raises:
+        ConfigError: the folder is not empty.
+        DataError: an image cannot be copied, or its name cannot stand in a list.
+    """
+    names = image_names(sources)
+    lost: Lost = {}
+    with new_folder(folder) as out:
+        for split, source in sources.items():
+            lost[split] = Counter()
+            for index, name in enumerate(names[split]):
+                image = write_image(source, index, out / "JPEGImages", _listable(name))
+                target = source.target(index)
+                objects = _object_nodes(target, source.info.class_names)
+                thin = Counter({"objects of up to 1 px": len(target) - len(objects)})
+                lost[split] += lost_of(target, holds=("difficult flags",)) + thin
+                text = ET.tostring(_annotation_node(image, target, objects), encoding="unicode")
+                write_text(out / "Annotations" / f"{name}.xml", text)
+            lines = [f"{name}\n" for name in names[split]]
+            write_text(out / "ImageSets/Main" / f"{split}.txt", "".join(lines))
+            write_text(out / "classes.txt", "".join(f"{c}\n" for c in source.info.class_names))
+    return lost
+
+
+def _listable(name: str) -> str:
+    if name != name.strip() or len(name.splitlines()) != 1:
+        what = "begins or ends with a space, or has a line break, so no list can hold it"
+        raise DataError(repr(name), what, "rename the image, or write COCO")
+    return name
+
+
+def _annotation_node(image: str, target: Target, objects: list[ET.Element]) -> ET.Element:
+    height, width = target.frame.original_hw
+    node = ET.Element("annotation")
+    ET.SubElement(node, "filename").text = image
+    size = ET.SubElement(node, "size")
+    for tag, value in (("width", width), ("height", height), ("depth", 3)):
+        ET.SubElement(size, tag).text = str(value)
+    node.extend(objects)
+    ET.indent(node)
+    return node
+
+
+def _object_nodes(target: Target, class_names: Sequence[str]) -> list[ET.Element]:
+    """Counted from 1 the last pixel is included, so what covers one pixel seems to have no area."""
+    nodes: list[ET.Element] = []
+    rows = zip(target.boxes.tolist(), target.labels, target.difficult, strict=True)
+    for (x1, y1, x2, y2), label, difficult in rows:
+        corners = [round(value, 3) for value in (x1 + 1, y1 + 1, x2, y2)]
+        if corners[0] >= corners[2] or corners[1] >= corners[3]:
+            continue
+        node = ET.Element("object")
+        ET.SubElement(node, "name").text = class_names[int(label)]
+        ET.SubElement(node, "difficult").text = str(int(difficult))
+        box = ET.SubElement(node, "bndbox")
+        for tag, value in zip(_CORNERS, corners, strict=True):
+            ET.SubElement(box, tag).text = f"{value:.10g}"
+        nodes.append(node)
+    return nodes

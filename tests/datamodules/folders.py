@@ -6,9 +6,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from datamodules.splits import ListedSplit
 from detectors.structures import DatasetInfo
 
 INFO = DatasetInfo("pets", ("cat", "dog"))
+
+
+def listed(split: str) -> ListedSplit:
+    return ListedSplit(f"ImageSets/Main/{split}.txt")
 
 
 def object_xml(name: str = "dog", box: Sequence[object] = (11, 21, 60, 70), extra: str = "") -> str:
@@ -18,7 +23,7 @@ def object_xml(name: str = "dog", box: Sequence[object] = (11, 21, 60, 70), extr
 
 
 def voc_folder(
-    root: Path, objects: dict[str, str], hw: tuple[int, int] = (100, 120), image_set: str = "train"
+    root: Path, objects: dict[str, str], hw: tuple[int, int] = (100, 120), split: str = "train"
 ) -> Path:
     """One JPEG and one XML per name of `objects`, and a list of the names."""
     for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
@@ -27,7 +32,7 @@ def voc_folder(
         pixels = np.random.default_rng(number).integers(0, 255, (*hw, 3), np.uint8)
         cv2.imwrite(str(root / "JPEGImages" / f"{name}.jpg"), pixels)
         write_xml(root, name, f"<annotation>{body}</annotation>")
-    (root / "ImageSets/Main" / f"{image_set}.txt").write_text("\n".join(objects) + "\n")
+    (root / "ImageSets/Main" / f"{split}.txt").write_text("\n".join(objects) + "\n")
     return root
 
 

@@ -10,13 +10,15 @@ import torch
 
 from datamodules.collate import collate
 from datamodules.detection import DetectionDataModule
+from datamodules.framing import Letterbox
 from datamodules.sampler import EpochLoader, EpochSampler
+from datamodules.sources.images import UnreadableImage
 from datamodules.sources.synthetic import SyntheticScenes
 from datamodules.sources.voc_xml import VocXml
-from datamodules.transforms import Letterbox
+from datamodules.sources.worlds.shapes import easy
 from detectors.errors import ConfigError, DataError
 from detectors.structures import Batch, DatasetInfo
-from tests.datamodules.folders import INFO, object_xml, voc_folder
+from tests.datamodules.folders import INFO, listed, object_xml, voc_folder
 
 BALLS = DatasetInfo("balls", ("ball",))
 HW = (64, 64)
@@ -24,7 +26,6 @@ HW = (64, 64)
 
 def augment() -> dict:
     return {
-        "letterbox": Letterbox(HW, (0.8, 1.2), 0.2),
         "flip": A.HorizontalFlip(p=0.5),
         "blur": A.GaussianBlur(p=0.5),
         "colour": A.HueSaturationValue(p=0.5),
@@ -32,16 +33,17 @@ def augment() -> dict:
 
 
 def scenes(seed: int, length: int = 22):
-    return partial(SyntheticScenes, preset="easy", length=length, image_hw=(96, 80), seed=seed)
+    return partial(SyntheticScenes, world=easy(), length=length, image_hw=(96, 80), seed=seed)
 
 
 def balls(**options) -> DetectionDataModule:
     given = {"train": scenes(1), "val": scenes(2, 10), "augment": augment(), "batch_size": 4}
+    given["framing"] = Letterbox((0.8, 1.2), 0.2)
     return DetectionDataModule(BALLS, input_hw=HW, **given | options)
 
 
 def pets(root, **options) -> DetectionDataModule:
-    make = partial(VocXml, image_set="train")
+    make = partial(VocXml, split=listed("train"))
     return DetectionDataModule(INFO, make, make, input_hw=HW, root=str(root), **options)
 
 
@@ -111,7 +113,8 @@ def test_evaluation_reads_every_image_in_order_and_without_augmentation():
     batches = epoch_of(module.val_dataloader(), 3)
     assert names(batches) == list(module.source("val").ids)
     for target in batches[0].targets:
-        affine = torch.tensor([[2 / 3, 0, (64 - 80 * 2 / 3) / 2], [0, 2 / 3, 0]])
+        # 96x80 into 64x64 at scale 2/3, its sides from 5.33 and 58.67 to whole pixels
+        affine = torch.tensor([[54 / 80, 0, 5], [0, 2 / 3, 0]])
         torch.testing.assert_close(target.frame.affine, affine, atol=1e-4, rtol=0)
 
 
@@ -160,7 +163,7 @@ def test_a_folder_and_what_to_do_about_bad_boxes_reach_the_sources(tmp_path):
     root = voc_folder(tmp_path, {"a": object_xml() + object_xml(box=(5, 5, 5, 5))})
     with pytest.raises(DataError, match="has no area"):
         pets(root).setup("fit")
-    module = pets(root, invalid_boxes="drop")
+    module = pets(root, mistakes="drop_boxes")
     module.setup("fit")
     assert len(module.ground_truth("train")["a"]) == 1
 
@@ -175,12 +178,12 @@ def test_setup_reads_what_the_stage_needs(tmp_path):
 def test_an_image_named_twice_is_refused(tmp_path):
     root = voc_folder(tmp_path, {"a": "", "b": ""})
     (root / "ImageSets/Main/train.txt").write_text("a\nb\na\n")
-    with pytest.raises(DataError, match="the train split names the image 'a' 2 times"):
+    with pytest.raises(DataError, match="train split: names the image 'a' 2 times"):
         pets(root).setup("fit")
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(DataError, match="the val split holds no image"):
+    with pytest.raises(DataError, match="val split: holds no image"):
         balls(val=scenes(2, 0)).setup("fit")
 
 
@@ -193,7 +196,7 @@ def test_an_image_cut_off_after_the_start_ends_the_epoch_with_one_line(tmp_path,
     image.write_bytes(image.read_bytes()[:-200])
     with pytest.raises(DataError) as caught:
         list(module.val_dataloader())
-    assert type(caught.value) is DataError
+    assert type(caught.value) is UnreadableImage
     assert "b.jpg: the JPEG is cut off" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -216,7 +219,7 @@ def test_impossible_loader_options_are_refused(options):
 def test_what_a_worker_needs_can_be_sent_to_it():
     loader = balls().train_dataloader()
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    one, two = collate([copy[0, 3]]), collate([loader.dataset[0, 3]])
+    one, two = (collate(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
     assert isinstance(one, Batch)
     assert isinstance(two, Batch)
     assert_same([one], [two])
@@ -262,8 +265,8 @@ def test_lightning_trains_with_it_in_a_new_order_each_epoch(tmp_path):
 def test_a_real_image_keeps_its_objects_through_the_whole_path(real_data):
     module = DetectionDataModule(
         DatasetInfo("bccd", ("RBC", "WBC", "Platelets")),
-        train=partial(VocXml, image_set="train", one_based=False),
-        val=partial(VocXml, image_set="val", one_based=False),
+        train=partial(VocXml, split=listed("train"), one_based=False),
+        val=partial(VocXml, split=listed("val"), one_based=False),
         input_hw=(192, 192),
         root=str(real_data / "bccd_voc_subset"),
         num_workers=1,

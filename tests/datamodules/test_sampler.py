@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.sampler import EpochSampler, epoch_order, sample_seed
+from datamodules.sampler import EpochSampler, epoch_order, sample_rng
 
 lengths, seeds = st.integers(1, 60), st.integers(0, 2**31)
 
@@ -33,6 +33,7 @@ def test_the_sampler_tells_the_epoch_and_follows_set_epoch():
     assert list(sampler) == [(7, i) for i in epoch_order(5, 3, 7, 1, 2)]
 
 
-def test_sample_seeds_do_not_collide_between_neighbours():
-    found = {sample_seed(s, e, i) for s in range(5) for e in range(10) for i in range(100)}
-    assert len(found) == 5000
+def test_the_randomness_of_neighbouring_samples_does_not_collide():
+    keys = [(s, e, i) for s in range(5) for e in range(10) for i in range(100)]
+    assert len({sample_rng(*key).random() for key in keys}) == 5000
+    assert sample_rng(1, 2, 3).random() == sample_rng(1, 2, 3).random()

@@ -1,95 +1,132 @@
-import cv2
+import hashlib
+
 import numpy as np
 import pytest
 import torch
 
-from datamodules.sources.synthetic import PRESETS, SyntheticScenes
+from datamodules.sources.synthetic import SyntheticScenes
+from datamodules.sources.worlds.faces import Faces
+from datamodules.sources.worlds.mice import Mice
+from datamodules.sources.worlds.shapes import easy, varied
+from datamodules.sources.worlds.windmills import Windmills
 from detectors.errors import ConfigError
 from detectors.structures import DatasetInfo
+from tests.datamodules.sources.worlds.drawn import (
+    FLAT_WORLDS,
+    PAINTED_WORLDS,
+    layouts,
+    scenes,
+    targets,
+)
+
+WORLDS = (*FLAT_WORLDS, *PAINTED_WORLDS)
+each_world = pytest.mark.parametrize("world", WORLDS, ids=lambda world: world.name)
 
 
-def scenes(preset: str = "varied", length: int = 60, image_hw=(128, 160), seed: int = 1):
-    return SyntheticScenes(
-        DatasetInfo(preset, PRESETS[preset].shapes), preset, length, image_hw, seed
-    )
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_scene_depends_on_seed_and_index_alone(preset):
-    one, two = scenes(preset), scenes(preset, length=20)
+@each_world
+def test_a_scene_depends_on_seed_and_index_alone(world):
+    one, two = scenes(world, 20), scenes(world, 10)
     for index in (7, 3, 7):
         assert np.array_equal(one[index][0], two[index][0])
         assert torch.equal(one[index][1].boxes, two[index][1].boxes)
     assert not np.array_equal(one[7][0], one[8][0])
-    assert not np.array_equal(one[7][0], scenes(preset, seed=2)[7][0])
-    assert not set(one.ids) & set(scenes(preset, seed=2).ids)
+    assert not np.array_equal(one[7][0], scenes(world, 20, seed=2)[7][0])
+    assert not set(one.ids) & set(scenes(world, 20, seed=2).ids)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_boxes_are_tight_around_and_areas_count_the_visible_pixels(preset):
-    source = scenes(preset)
-    for index in range(len(source)):
-        visible, target = source.layout(index).visible, source.target(index)
-        assert set(np.unique(visible)) - {0} == set(range(1, len(target) + 1))
+@each_world
+def test_boxes_are_tight_around_and_areas_count_the_visible_pixels(world):
+    for layout, target in zip(layouts(world), targets(world), strict=True):
+        assert set(np.unique(layout.visible)) - {0} == set(range(1, len(target) + 1))
         for number, box in enumerate(target.boxes.tolist(), start=1):
-            y, x = np.nonzero(visible == number)
+            y, x = np.nonzero(layout.visible == number)
             assert box == [x.min(), y.min(), x.max() + 1, y.max() + 1]
             assert target.area[number - 1] == len(x)
 
 
-def test_the_picture_shows_the_things_where_the_layout_says():
-    source = scenes("easy")
-    for index in range(20):
-        image, visible = source.image(index).astype(float), source.layout(index).visible
-        grown = cv2.dilate((visible > 0).astype(np.uint8), np.ones((7, 7), np.uint8))
-        ground = np.median(image[grown == 0], axis=0)
-        shrunk = cv2.erode((visible > 0).astype(np.uint8), np.ones((5, 5), np.uint8))
-        from_ground = np.abs(image - ground).max(axis=2)
-        assert np.median(from_ground[shrunk > 0]) > 2 * np.median(from_ground[grown == 0])
-
-
-def test_easy_scenes_hold_one_or_two_large_balls():
-    source = scenes("easy", length=100, image_hw=(96, 96))
-    targets = [source.target(i) for i in range(100)]
-    assert {len(t) for t in targets} == {1, 2}
-    sides = torch.cat([t.boxes[:, 2:] - t.boxes[:, :2] for t in targets]) / 96
-    assert sides.min() > 0.2
-    assert sides.max() < 0.63
-
-
-def test_varied_scenes_hold_none_to_six_things_from_8_px_to_half_the_image():
-    source = scenes("varied", length=200, image_hw=(256, 256))
-    targets = [source.target(i) for i in range(200)]
-    assert {len(t) for t in targets} == set(range(7))
-    assert set(torch.cat([t.labels for t in targets]).tolist()) == set(range(6))
-    sides = torch.cat([t.boxes[:, 2:] - t.boxes[:, :2] for t in targets])
-    assert 8 <= sides.min() < 12
-    assert 110 < sides.max() <= 130
-
-
-def test_no_thing_is_covered_beyond_the_preset():
-    source = scenes("varied", length=100)
-    for index in range(100):
-        layout, target = source.layout(index), source.target(index)
+@each_world
+def test_no_object_is_hidden_beyond_the_worlds_limit(world):
+    for layout, target in zip(layouts(world), targets(world), strict=True):
         drawn = torch.tensor(layout.drawn, dtype=torch.float32)
-        assert (target.area >= (1 - source.preset.hidden) * drawn).all()
+        assert (target.area >= (1 - world.hidden) * drawn).all()
 
 
-def test_the_fingerprint_names_the_stream():
-    first = scenes().fingerprint()
-    assert first == scenes().fingerprint()
-    others = [scenes(seed=2), scenes(length=61), scenes(image_hw=(128, 161)), scenes("easy")]
+@each_world
+def test_every_class_occurs(world):
+    labels = torch.cat([target.labels for target in targets(world)])
+    assert set(labels.tolist()) == set(range(len(world.class_names)))
+
+
+@pytest.mark.parametrize("world", WORLDS[1:], ids=lambda world: world.name)
+def test_some_scenes_are_empty_and_still_say_how_many_points_an_object_has(world):
+    empty = [target for target in targets(world) if len(target) == 0]
+    assert 1 <= len(empty) < 30
+    points = empty[0].keypoints
+    expected = (0, len(world.keypoint_names), 3) if world.keypoint_names else None
+    assert (None if points is None else tuple(points.shape)) == expected
+
+
+@pytest.mark.parametrize(
+    ("world", "image_hw", "images", "truth"),
+    [
+        (
+            easy(),
+            (64, 64),
+            "d3baa32153b0d38621766c3c6cbba50d6751826a48e5315924dbd4e2988019f3",
+            "8960b814cce0f034f4f4e0347a340b5ac912adbb2b917c08b7b5a50a38879d1f",
+        ),
+        (
+            easy(),
+            (448, 448),
+            "aebc805e066f23b46182834d840826915a3a24f19ca87be0304114d3cf199105",
+            "c97ae4195a1ad2c647ed7b87c48b697d2a2a2aa69dee19af9ef28153f3163e43",
+        ),
+        (
+            varied(),
+            (256, 320),
+            "83b49d4456743a2383dcf18348963a78db25088cb9dd747014a0b768638c2d55",
+            "d406ba52ee176c887c7e292742ee99523d3e9d6df0d6736386b0df9eff1370d9",
+        ),
+    ],
+    ids=["easy-nano", "easy-paper", "varied"],
+)
+def test_scenes_with_published_results_never_change(world, image_hw, images, truth):
+    source = scenes(world, 8, image_hw)
+    pixels, annotations = hashlib.sha256(), hashlib.sha256()
+    for index in range(8):
+        image, target = source[index]
+        pixels.update(image.tobytes())
+        for tensor in (target.boxes, target.labels, target.area):
+            annotations.update(tensor.numpy().tobytes())
+    assert annotations.hexdigest() == truth
+    assert pixels.hexdigest() == images
+
+
+@each_world
+def test_the_fingerprint_names_the_stream(world):
+    first = scenes(world, 3).fingerprint()
+    assert first == scenes(world, 3).fingerprint()
+    others = [scenes(world, 3, seed=2), scenes(world, 4), scenes(world, 3, (96, 129))]
     assert first not in [other.fingerprint() for other in others]
+
+
+def test_the_fingerprint_knows_the_settings_of_a_world():
+    assert scenes(Mice(), 1).fingerprint() != scenes(Mice(hidden=0.4), 1).fingerprint()
 
 
 def test_mistakes_are_answered_in_one_line():
     info = DatasetInfo("a", ("ball",))
-    for arguments, message in [
-        (("easyy", 3, (96, 96), 0), "the preset 'easyy' is unknown: choose from easy, varied"),
-        (("varied", 3, (96, 96), 0), "preset 'varied' draws disc, square"),
-        (("easy", 3, (16, 96), 0), "image_hw=[16, 96] is too small"),
+    for make, message in [
+        (lambda: SyntheticScenes(info, varied(), 3, (96, 96), 0), "'varied' draws [disc, square"),
+        (lambda: SyntheticScenes(info, easy(), 3, (16, 96), 0), "image_hw=[16, 96] is too small"),
+        (
+            lambda: SyntheticScenes(DatasetInfo("a", ("mouse",)), Mice(), 3, (96, 96), 0),
+            "keypoint_names is [], but the world 'mice' draws [head, body, tail]",
+        ),
+        (lambda: Windmills(tiny_share=1.5), "tiny_share=1.5"),
+        (lambda: Faces(count=(5, 2)), "count=[5, 2]"),
     ]:
         with pytest.raises(ConfigError) as caught:
-            SyntheticScenes(info, *arguments)
+            make()
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)

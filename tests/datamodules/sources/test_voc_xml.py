@@ -1,16 +1,11 @@
 import logging
-from pathlib import Path
 
 import pytest
 import torch
-import yaml
 
 from datamodules.sources.voc_xml import VocXml
 from detectors.errors import ConfigError, DataError
-from detectors.structures import DatasetInfo
-from tests.datamodules.folders import INFO, object_xml, voc_folder, write_xml
-
-CONF = Path(__file__).parents[3] / "conf" / "datamodule"
+from tests.datamodules.folders import INFO, listed, object_xml, voc_folder, write_xml
 
 
 def error_of(*args, **kwargs) -> str:
@@ -23,7 +18,7 @@ def error_of(*args, **kwargs) -> str:
 
 def test_a_one_based_inclusive_box_becomes_continuous_pixels(tmp_path):
     root = voc_folder(tmp_path, {"a": object_xml("dog", (1, 1, 120, 100))})
-    target = VocXml(INFO, root, "train").target(0)
+    target = VocXml(INFO, root, listed("train")).target(0)
     assert target.boxes.tolist() == [[0, 0, 120, 100]]
     assert target.labels.tolist() == [1]
     assert target.area.tolist() == [120 * 100]
@@ -33,7 +28,7 @@ def test_a_one_based_inclusive_box_becomes_continuous_pixels(tmp_path):
 
 def test_a_zero_based_set_keeps_its_numbers(tmp_path):
     root = voc_folder(tmp_path, {"a": object_xml("cat", (1.5, 2, 30, 40.25))})
-    target = VocXml(INFO, root, "train", one_based=False).target(0)
+    target = VocXml(INFO, root, listed("train"), one_based=False).target(0)
     assert target.boxes.tolist() == [[1.5, 2, 30, 40.25]]
 
 
@@ -56,10 +51,10 @@ def test_an_image_without_objects_is_legal(tmp_path):
     assert target.boxes.shape == (0, 4)
 
 
-def test_an_image_set_takes_the_first_column_and_no_set_takes_all(tmp_path):
+def test_a_list_takes_the_first_column_and_no_list_takes_all(tmp_path):
     root = voc_folder(tmp_path, {"b": "", "a": "", "c": ""})
     (root / "ImageSets/Main/dog_val.txt").write_text("c  1\n\nb -1\n")
-    assert VocXml(INFO, root, "dog_val").ids == ["c", "b"]
+    assert VocXml(INFO, root, listed("dog_val")).ids == ["c", "b"]
     assert VocXml(INFO, root).ids == ["a", "b", "c"]
     assert VocXml(INFO, root, limit=2).ids == ["a", "b"]
 
@@ -89,18 +84,18 @@ def test_an_impossible_box_is_named_with_file_object_numbers_and_remedy(tmp_path
     message = error_of(INFO, root)
     numbers = ", ".join(str(value) for value in box)
     assert f"a.xml: object 2: box ({numbers}) {reason}" in message
-    assert "datamodule.invalid_boxes=drop" in message
+    assert "datamodule.mistakes=drop_boxes" in message
 
 
 @pytest.mark.parametrize("box", [box for box, _ in BAD_BOXES.values()], ids=list(BAD_BOXES))
 def test_impossible_boxes_can_be_dropped_and_are_counted_in_one_line(tmp_path, box, caplog):
     body = object_xml(box=box) + object_xml() + object_xml(box=box)
     with caplog.at_level(logging.WARNING):
-        source = VocXml(INFO, voc_folder(tmp_path, {"a": body}), invalid_boxes="drop")
+        source = VocXml(INFO, voc_folder(tmp_path, {"a": body}), mistakes="drop_boxes")
     assert source.target(0).boxes.tolist() == [[10, 20, 60, 70]]
     assert len(source.dropped) == 2
     (record,) = caplog.records
-    assert record.getMessage().startswith("2 invalid boxes left out; the first: ")
+    assert record.getMessage().startswith("2 mistakes left out; the first: ")
     assert "\n" not in record.getMessage()
 
 
@@ -157,14 +152,14 @@ def test_a_missing_or_empty_folder_names_the_key_that_points_to_it(tmp_path, fol
 
 def test_a_missing_list_names_those_there_are(tmp_path):
     root = voc_folder(tmp_path, {"a": ""})
-    message = error_of(INFO, root, "trian")
-    assert "trian.txt: no such image set: choose image_set from train" in message
+    message = error_of(INFO, root, listed("trian"))
+    assert "trian.txt: no such list: choose from train.txt" in message
 
 
 def test_an_empty_list_is_refused(tmp_path):
     root = voc_folder(tmp_path, {"a": ""})
     (root / "ImageSets/Main/val.txt").write_text("\n")
-    assert "val.txt: the list names no image" in error_of(INFO, root, "val")
+    assert "val.txt: the list names no image" in error_of(INFO, root, listed("val"))
 
 
 def test_labels_without_image_and_the_reverse_are_told_apart(tmp_path):
@@ -172,14 +167,14 @@ def test_labels_without_image_and_the_reverse_are_told_apart(tmp_path):
     image = root / "JPEGImages/b.jpg"
     kept = image.read_bytes()
     image.unlink()
-    for image_set in (None, "train"):
-        assert "b.xml: labels without an image" in error_of(INFO, root, image_set)
+    for split in (None, listed("train")):
+        assert "b.xml: labels without an image" in error_of(INFO, root, split)
     image.write_bytes(kept)
     (root / "Annotations/b.xml").unlink()
-    for image_set in (None, "train"):
-        assert "b.jpg: an image without labels" in error_of(INFO, root, image_set)
+    for split in (None, listed("train")):
+        assert "b.jpg: an image without labels" in error_of(INFO, root, split)
     image.unlink()
-    assert "neither image nor annotation" in error_of(INFO, root, "train")
+    assert "neither image nor annotation" in error_of(INFO, root, listed("train"))
 
 
 def test_two_images_of_one_name_are_refused(tmp_path):
@@ -194,9 +189,43 @@ def test_a_file_that_is_no_image_is_refused_when_the_source_is_built(tmp_path):
     assert "a.jpg: not a readable image (13 bytes)" in error_of(INFO, root)
 
 
-def test_an_unknown_treatment_of_invalid_boxes_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="invalid_boxes=skip is unknown"):
-        VocXml(INFO, voc_folder(tmp_path, {"a": ""}), invalid_boxes="skip")
+def test_an_unknown_treatment_of_mistakes_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="mistakes=skip is unknown"):
+        VocXml(INFO, voc_folder(tmp_path, {"a": ""}), mistakes="skip")
+
+
+def test_whatever_cannot_be_used_can_be_left_out_and_is_listed(tmp_path):
+    bodies = {
+        "good": object_xml(),
+        "half": object_xml("zebra") + object_xml(),
+        "broken": "<object>",
+        "pixels": "",
+        "unlabelled": "",
+    }
+    root = voc_folder(tmp_path, bodies)
+    (root / "JPEGImages/pixels.jpg").write_text("none")
+    (root / "Annotations/unlabelled.xml").unlink()
+    source = VocXml(INFO, root, mistakes="drop_all")
+    assert source.ids == ["good", "half"]
+    assert len(source.target(1)) == 1
+    assert len(source.dropped) == 4
+    assert all(mistake.remedy for mistake in source.dropped)
+
+
+def test_a_class_map_merges_renames_and_leaves_out(tmp_path):
+    body = "".join(object_xml(name) for name in ("kitten", "dog", "car", "tree"))
+    root = voc_folder(tmp_path, {"a": body})
+    source = VocXml(INFO, root, class_map={"kitten": "cat", "car": None, "*": None})
+    assert source.target(0).labels.tolist() == [0, 1]
+    merged = VocXml(INFO, root, class_map={"kitten": "cat", "*": "dog", "dog": "cat"})
+    assert merged.target(0).labels.tolist() == [0, 0, 1, 1]
+
+
+def test_a_class_map_that_leads_nowhere_is_answered_like_an_unknown_class(tmp_path):
+    root = voc_folder(tmp_path, {"a": object_xml("kitten")})
+    assert "unknown class 'cta': did you mean 'cat'?" in error_of(
+        INFO, root, class_map={"kitten": "cta"}
+    )
 
 
 def test_the_fingerprint_follows_names_boxes_and_flags_and_nothing_else(tmp_path):
@@ -211,30 +240,3 @@ def test_the_fingerprint_follows_names_boxes_and_flags_and_nothing_else(tmp_path
     ]
     assert one == again
     assert len({one, *(VocXml(INFO, root).fingerprint() for root in others)}) == 6
-
-
-@pytest.mark.parametrize(
-    ("name", "folder", "images", "objects"),
-    [
-        ("voc", "voc2012_subset", (64, 16), 216),
-        ("bccd", "bccd_voc_subset", (90, 30), 1756),
-        ("mask", "mask_wearing", (200, 50), 1031),
-    ],
-)
-def test_the_real_sets_load_as_their_yaml_says(real_data, name, folder, images, objects):
-    config = yaml.safe_load((CONF / f"{name}.yaml").read_text())
-    info = DatasetInfo(name, config["info"]["class_names"])
-    sources = []
-    for split in ("train", "val"):
-        arguments = {k: v for k, v in config[split].items() if not k.startswith("_")}
-        sources.append(VocXml(info, real_data / folder, **arguments))
-    assert tuple(len(source) for source in sources) == images
-    targets = [source.target(i) for source in sources for i in range(len(source))]
-    assert sum(map(len, targets)) == objects
-    for target in targets:
-        height, width = target.frame.original_hw
-        assert (target.boxes >= 0).all()
-        assert (target.boxes[:, 2:] <= torch.tensor([width, height])).all()
-        assert (target.boxes[:, 2:] > target.boxes[:, :2]).all()
-    image, target = sources[1][0]
-    assert image.shape[:2] == target.frame.original_hw

@@ -1,6 +1,7 @@
-"""Paints a synthetic scene: ground, clutter, textured things, light, blur, noise."""
+"""Paints flat shapes: ground, clutter, textures, light, blur, noise."""
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -12,10 +13,10 @@ Range = tuple[float, float]
 
 
 @dataclass(slots=True, frozen=True)
-class Thing:
-    """An object: its shape, centre and longer side in px, and how it is turned, rad."""
+class Shape:
+    """An object: its kind, centre and longer side in px, and how it is turned, rad."""
 
-    shape: str
+    kind: str
     centre_xy: tuple[float, float]
     side: float
     angle: float
@@ -23,7 +24,7 @@ class Thing:
 
 @dataclass(slots=True, frozen=True)
 class Style:
-    """`ground` is the brightness (0-1) behind the things, `clutter` counts distracting strokes.
+    """`ground` is the brightness (0-1) behind the shapes, `clutter` counts distracting strokes.
 
     `blur` is a sigma in px, `noise` one in grey levels.
     """
@@ -35,17 +36,17 @@ class Style:
 
 
 def paint(
-    things: list[Thing],
+    shapes: Sequence[Shape],
     visible: UInt8[np.ndarray, "h w"],
     style: Style,
     rng: np.random.Generator,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The scene in RGB; pixel (y, x) shows things[visible[y, x] - 1], or the ground at a 0."""
+    """The scene in RGB; pixel (y, x) shows shapes[visible[y, x] - 1], or the ground at a 0."""
     value = rng.uniform(*style.ground)
     canvas = _ground(visible.shape, value, rng)
     _scatter_strokes(canvas, value, int(rng.integers(*style.clutter, endpoint=True)), rng)
-    for number, thing in enumerate(things, start=1):
-        _paint_thing(canvas, visible == number, thing, value, rng)
+    for number, shape in enumerate(shapes, start=1):
+        _paint_shape(canvas, visible == number, shape, value, rng)
     if style.clutter[1]:
         canvas *= _light(visible.shape, rng)[..., None]
     canvas = cv2.GaussianBlur(canvas, (0, 0), rng.uniform(*style.blur))
@@ -86,35 +87,35 @@ def _scatter_strokes(
             cv2.ellipse(canvas, start, axes, turn, 0, sweep, colour, thickness, cv2.LINE_AA)
 
 
-def _paint_thing(
+def _paint_shape(
     canvas: np.ndarray,
     mask: Bool[np.ndarray, "h w"],
-    thing: Thing,
+    shape: Shape,
     ground_value: float,
     rng: np.random.Generator,
 ) -> None:
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     rows, columns = slice(y, y + height), slice(x, x + width)
-    u, v = _own_axes(thing, rows, columns)
+    u, v = _own_axes(shape, rows, columns)
     # bright on dark or dark on bright: what is there can be seen
     value = ground_value + (0.42 if ground_value < 0.5 else -0.38) + rng.uniform(-0.1, 0.1)
     hue = rng.uniform()
     first = _colour(hue, rng.uniform(0.5, 1.0), value)
     other_hue, other_value = hue + rng.uniform(0.1, 0.5), value + rng.uniform(-0.1, 0.2)
     second = _colour(other_hue, rng.uniform(0.4, 0.9), other_value)
-    pattern = _sectors(u, v) if thing.shape == "ball" else _pattern(u, v, rng)
-    shade = _sphere(u, v, rng) if thing.shape == "ball" else _slope(u, v, rng)
+    pattern = _sectors(u, v) if shape.kind == "ball" else _pattern(u, v, rng)
+    shade = _sphere(u, v, rng) if shape.kind == "ball" else _slope(u, v, rng)
     pixels = np.where(pattern[..., None], first, second) * shade[..., None]
     inside = mask[rows, columns]
     canvas[rows, columns][inside] = pixels[inside]
 
 
-def _own_axes(thing: Thing, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
-    """The thing's own coordinates of each pixel: -1 to 1 across it, turned with it."""
-    centre_x, centre_y = thing.centre_xy
+def _own_axes(shape: Shape, rows: slice, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The shape's own coordinates of each pixel: -1 to 1 across it, turned with it."""
+    centre_x, centre_y = shape.centre_xy
     y, x = np.mgrid[rows, columns].astype(np.float32) + np.float32(0.5)
-    x, y = (x - centre_x) / (thing.side / 2), (y - centre_y) / (thing.side / 2)
-    cosine, sine = np.cos(thing.angle), np.sin(thing.angle)
+    x, y = (x - centre_x) / (shape.side / 2), (y - centre_y) / (shape.side / 2)
+    cosine, sine = np.cos(shape.angle), np.sin(shape.angle)
     return cosine * x + sine * y, cosine * y - sine * x
 
 

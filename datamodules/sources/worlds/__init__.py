@@ -1,0 +1,1 @@
+"""What synthetic scenes show: one file per world, and what they share."""

@@ -8,13 +8,15 @@ for found in api.predict(detector, ["a.jpg", "b.jpg"]):
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from datamodules.collate import stack
 from datamodules.detection import DetectionDataModule
+from datamodules.objects import Sample
 from datamodules.sources.images import read_image
 from datamodules.transforms import Pipeline
 from detectors.detector import Detector
@@ -64,21 +66,20 @@ def predict(
     detector.eval()
     found: list[Detections] = []
     for start in range(0, len(images), batch_size):
-        samples = [_sample(image, pipeline) for image in images[start : start + batch_size]]
-        batch = torch.stack([pixels for pixels, _ in samples]).to(device)
-        frames = [frame.to(device) for _, frame in samples]
-        found += [d.to_original().to("cpu") for d in detector.decode(detector(batch), frames)]
+        some = images[start : start + batch_size]
+        batch = stack([partial(_sample, image, pipeline) for image in some]).to(device)
+        raw, frames = detector(batch.images), [target.frame for target in batch.targets]
+        found += [d.to_original().to("cpu") for d in detector.decode(raw, frames)]
     detector.train(was_training)
     return found
 
 
-def _sample(image: Image, pipeline: Pipeline) -> tuple[torch.Tensor, Frame]:
+def _sample(image: Image, pipeline: Pipeline) -> Sample:
     named = isinstance(image, str | Path)
     pixels = read_image(image) if named else np.asarray(image)
     name = Path(image).stem if named else ""
     target = _nothing(Frame(name, (pixels.shape[0], pixels.shape[1]), torch.eye(2, 3)))
-    tensor, moved = pipeline(pixels, target, seed=0)
-    return tensor, replace(moved.frame)
+    return pipeline(pixels, target, np.random.default_rng(0))
 
 
 def _nothing(frame: Frame) -> Target:

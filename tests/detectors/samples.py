@@ -6,7 +6,14 @@ import torch
 from torch import nn
 
 from detectors.backbones.backbone import Backbone
+from detectors.backbones.mobilenet025 import MobileNet025
+from detectors.families.retinaface import RetinaFace
 from detectors.families.yolov1 import YOLOv1
+from detectors.necks.ssh import FPNWithSSH
+from detectors.ops.anchors import SquareAnchors
+from detectors.ops.coders import AnchorCoder
+from detectors.ops.matchers import OverlapMatcher
+from detectors.ops.samplers import HardNegatives
 from detectors.ops.suppression import Suppression
 from detectors.structures import Frame, Target
 
@@ -21,8 +28,9 @@ def target(
     crowd: Sequence[bool] | None = None,
     difficult: Sequence[bool] | None = None,
     image_hw: tuple[int, int] = (96, 96),
+    keypoints: Sequence[Sequence[Sequence[float]]] | None = None,
 ) -> Target:
-    """xyxy boxes in input px; labels 0, no flags unless given."""
+    """xyxy boxes in input px; labels 0, no flags, no keypoints unless given."""
     n = len(boxes)
     tensor = torch.tensor(boxes, dtype=torch.float).reshape(n, 4)
     return Target(
@@ -32,6 +40,7 @@ def target(
         difficult=torch.tensor([False] * n if difficult is None else difficult, dtype=torch.bool),
         area=(tensor[:, 2:] - tensor[:, :2]).prod(1),
         frame=frame(image_hw),
+        keypoints=None if keypoints is None else torch.tensor(keypoints, dtype=torch.float),
     )
 
 
@@ -87,3 +96,19 @@ def small_yolov1(**options) -> YOLOv1:
         "input_hw": (96, 96),
     }
     return YOLOv1(**(defaults | options))
+
+
+def small_retinaface(**options) -> RetinaFace:
+    """MobileNet-0.25 with C=3, K=3 and anchors of 8 to 256 px unless said otherwise."""
+    defaults = {
+        "backbone": MobileNet025(),
+        "neck": FPNWithSSH,
+        "anchors": SquareAnchors([[8, 16], [32, 64], [128, 256]]),
+        "coder": AnchorCoder(),
+        "matcher": OverlapMatcher(),
+        "negatives": HardNegatives(),
+        "suppression": Suppression(0.001, 0.5, 100),
+        "num_classes": 3,
+        "num_points": 3,
+    }
+    return RetinaFace(**(defaults | options))

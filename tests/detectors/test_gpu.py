@@ -6,7 +6,9 @@ import torch
 from experiments import api
 from tests.detectors.samples import target
 
-pytestmark = pytest.mark.gpu
+ONE_STAGE = ("yolov1", "retinaface_3pt")
+
+pytestmark = [pytest.mark.gpu, pytest.mark.parametrize("name", ONE_STAGE)]
 
 
 @pytest.fixture(autouse=True)
@@ -15,8 +17,8 @@ def _cuda():
         pytest.skip("needs a CUDA device")
 
 
-def test_a_training_step_never_waits_for_the_device():
-    net = api.build_detector("detector=yolov1").cuda()
+def test_a_training_step_never_waits_for_the_device(name):
+    net = api.build_detector(f"detector={name}").cuda()
     images = torch.zeros(2, 3, 96, 96, dtype=torch.uint8, device="cuda")
     targets = [target([[10, 10, 60, 60]], image_hw=(96, 96)), target(image_hw=(96, 96))]
     moved = [t.to("cuda") for t in targets]
@@ -28,8 +30,8 @@ def test_a_training_step_never_waits_for_the_device():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_cpu_and_gpu_agree_on_the_loss():
-    net = api.build_detector("detector=yolov1").eval()
+def test_cpu_and_gpu_agree_on_the_loss(name):
+    net = api.build_detector(f"detector={name}").eval()
     images = torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8)
     targets = [target([[10, 10, 60, 60]], image_hw=(96, 96)), target(image_hw=(96, 96))]
     on_cpu = net.loss(net(images), targets).terms

@@ -1,0 +1,31 @@
+"""torchvision's feature pyramid: no norms, no activations, and a subsampled coarsest level."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
+
+
+class FeaturePyramid(nn.Module):
+    """Maps of a backbone, finest first -> as many of `channels`, and one of twice the last stride.
+
+    The configuration gives it as a partial; the family completes it with the backbone's
+    `in_channels` and `strides`.
+
+    Paper: Lin et al. 2017, section 3; the further level for the proposals is section 4.1's.
+    """
+
+    def __init__(
+        self, *, in_channels: Sequence[int], strides: Sequence[int], channels: int = 256
+    ) -> None:
+        super().__init__()
+        self.net = FeaturePyramidNetwork(list(in_channels), channels, LastLevelMaxPool())
+        self.channels = [channels] * (len(in_channels) + 1)
+        self.strides = [*strides, 2 * strides[-1]]
+
+    def forward(
+        self, features: Sequence[Float[Tensor, "b _ _ _"]]
+    ) -> list[Float[Tensor, "b _ _ _"]]:
+        """The merged maps; a coarse map need not be half of the finer one."""
+        return list(self.net({str(level): x for level, x in enumerate(features)}).values())

@@ -114,22 +114,18 @@ class SquareCrop(Framing):
         rng: np.random.Generator,
     ) -> Affine:
         """As `Framing`."""
-        squares = self._squares(original_hw, rng)[:, None]  # (t, 1, 3): left, top, side
-        inside = (boxes[:, :2] >= squares[..., :2]) & (
-            boxes[:, 2:] <= squares[..., :2] + squares[..., 2:]
-        )  # (t, n, 2)
-        found = np.flatnonzero(inside.all(axis=-1).any(axis=-1))
-        if len(found) == 0:
-            return letterbox_affine(original_hw, input_hw)
-        left, top, side = squares[found[0], 0]
-        to_input = letterbox_affine((side, side), input_hw)
-        return after(to_input, scale_and_shift((1.0, 1.0), (-left, -top)))
+        found = boxes.tolist()
+        for _ in range(self.tries if found else 0):
+            left, top, side = self._square(original_hw, rng)
+            if any(_is_inside(box, left, top, side) for box in found):
+                to_input = letterbox_affine((side, side), input_hw)
+                return after(to_input, scale_and_shift((1.0, 1.0), (-left, -top)))
+        return letterbox_affine(original_hw, input_hw)
 
-    def _squares(self, hw: Size, rng: np.random.Generator) -> Float[np.ndarray, "t 3"]:
-        picked = rng.integers(len(self.scales), size=self.tries)  # choice() is four times as slow
-        sides = min(hw) * np.array(self.scales)[picked]
-        room = np.array(hw[::-1]) - sides[:, None]  # (t, xy)
-        return np.column_stack([rng.random(room.shape) * room, sides])
+    def _square(self, hw: Size, rng: np.random.Generator) -> tuple[float, float, float]:
+        """Left, top and side, px."""
+        side = min(hw) * self.scales[rng.integers(len(self.scales))]
+        return rng.random() * (hw[1] - side), rng.random() * (hw[0] - side), side
 
 
 def letterbox_affine(
@@ -149,3 +145,8 @@ def letterbox_affine(
 def fitting_scale(original_hw: Sequence[int | float], input_hw: Sequence[int]) -> float:
     """The largest scale at which the whole image fits."""
     return min(input_hw[0] / original_hw[0], input_hw[1] / original_hw[1])
+
+
+def _is_inside(box: Sequence[float], left: float, top: float, side: float) -> bool:
+    x1, y1, x2, y2 = box
+    return left <= x1 and top <= y1 and x2 <= left + side and y2 <= top + side

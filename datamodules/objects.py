@@ -12,7 +12,7 @@ from datamodules import affine as maps
 from datamodules.affine import Affine
 from datamodules.sources.source import Source
 from detectors.errors import ConfigError, DataError
-from detectors.structures import Target
+from detectors.structures import Frame, Target
 
 Boxes = Float[np.ndarray, "n 4"]
 
@@ -86,13 +86,12 @@ def moved(
     whole = maps.hulls(affine, target.boxes.numpy())
     seen = np.minimum(np.maximum(whole, region[[0, 1, 0, 1]]), region[[2, 3, 2, 3]])
     stays = keep(whole, seen)
+    frame, total = target.frame, maps.after(affine, target.frame.affine.numpy())
     result = replace(
         target,
         boxes=_tensor(seen),
         keypoints=_moved_keypoints(target.keypoints, affine, region, flip_pairs),
-        frame=replace(
-            target.frame, affine=_tensor(maps.after(affine, target.frame.affine.numpy()))
-        ),
+        frame=Frame(frame.image_id, frame.original_hw, _tensor(total)),
     )
     return result if stays.all() else _selected(result, stays)
 

@@ -40,8 +40,11 @@ def _no_update_check() -> Iterator[None]:
 with _no_update_check():
     import albumentations as A
 
+_EXACT = 1e-3
+"""px that albumentations' float32 may be off."""
+
 _MAX_RESIDUAL = 0.05
-"""px a probe may be off the fitted affine; albumentations' float32 stays below 1e-3."""
+"""px a probe may be off the fitted affine."""
 
 
 class Pipeline:
@@ -111,22 +114,26 @@ class Pipeline:
         # set_random_seed would start every transform at the same state: what is blurred with p=.1
         # would always be flipped with p=.5
         self._compose.set_random_state(rng, random.Random(int(rng.integers(2**63))))
+        data: dict[str, Any] = {"image": sample.image}
         if self._moves:
-            out = self._compose(image=sample.image, keypoints=self._probes - 0.5)
-            affine = self._affine(np.asarray(out["keypoints"], np.float64) + 0.5)
-        else:
-            out, affine = self._compose(image=sample.image), _IDENTITY
+            data["keypoints"] = self._probes - 0.5
+        out = self._compose(**data)
         self._check_image(out["image"])
-        target = sample.target
-        if np.abs(affine - _IDENTITY).max() > 1e-6:
-            target = moved(target, affine, self._view, self.keep, self.flip_pairs)
+        target = self._followed(sample.target, out["keypoints"]) if self._moves else sample.target
         dropped = sample.dropped | {"augment": len(sample.target) - len(target)}
         return Sample(out["image"], target, dropped)
 
-    def _affine(self, seen: Float[np.ndarray, "p 2"]) -> Affine:
-        """The affine that takes the probes where they were seen."""
+    def _followed(self, target: Target, probes: Float[np.ndarray, "p 2"]) -> Target:
+        """The objects moved as the probes were (pixel centres, as albumentations counts)."""
+        seen = probes + 0.5
         if len(seen) != len(self._probes):  # some that bend the image lose points on the way
             raise self._bent(np.inf)
+        if np.abs(seen - self._probes).max() < _EXACT:
+            return target
+        return moved(target, self._affine(seen), self._view, self.keep, self.flip_pairs)
+
+    def _affine(self, seen: Float[np.ndarray, "p 2"]) -> Affine:
+        """The affine that takes the probes where they were seen."""
         affine = seen.T @ self._solve  # (2, 3)
         residual = np.abs(maps.apply(affine, self._probes) - seen).max()
         if residual > _MAX_RESIDUAL:
@@ -159,6 +166,3 @@ def _check_step(name: str, step: Any) -> None:
 def _moves(step: Any) -> bool:
     """Whether a transform, or one of a composition, may move pixels."""
     return isinstance(step, A.DualTransform) or any(map(_moves, getattr(step, "transforms", ())))
-
-
-_IDENTITY = np.eye(2, 3)

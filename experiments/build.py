@@ -68,7 +68,12 @@ def check_keys(config: DictConfig) -> None:
 
     Below a `_target_` the target's signature decides instead (see `instantiate`).
     """
-    base = [f"{g}={_literal(c)}" for g, c in config.choices.items() if g not in RECIPE_GROUPS]
+    base = [
+        f"{group}={_literal(choice)}"
+        for group, choice in config.choices.items()
+        # only a default can be null: Hydra refuses `group=null`
+        if choice is not None and group not in RECIPE_GROUPS
+    ]
     reference = _compose(base, "train")
     for key in _unknown_keys(config, reference, prefix=""):
         raise ConfigError(unknown_key(key, flat_keys(reference)))
@@ -156,6 +161,8 @@ def _compose(overrides: list[str], config_name: str) -> DictConfig:
 
 def _settle(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """Checks the keys, notes the overrides, and fixes the run's names: each costs a digest."""
+    with open_dict(config):
+        config.choices.update(_ablations(overrides))
     invents = any(override.startswith("+") for override in overrides)
     if invents or any(config.choices.get(group) for group in RECIPE_GROUPS):
         check_keys(config)
@@ -163,6 +170,13 @@ def _settle(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         config.provenance = {"overrides": list(overrides)}
         config.run = OmegaConf.to_container(config.run, resolve=True)
     return config
+
+
+def _ablations(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The stacked ablations, which Hydra leaves out of its choices because they are a list."""
+    asked = [o.partition("=")[2] for o in overrides if o.partition("=")[0] == "ablation"]
+    names = asked[-1].strip("[]").replace(" ", "").split(",") if asked else []
+    return {"ablation": [name for name in names if name]}
 
 
 def _plain_choices(choices: Any) -> dict[str, Any]:
@@ -177,7 +191,7 @@ def _plain_choices(choices: Any) -> dict[str, Any]:
 def _literal(choice: Any) -> str:
     if isinstance(choice, list) or OmegaConf.is_list(choice):
         return "[" + ",".join(map(str, choice)) + "]"
-    return "null" if choice is None else str(choice)
+    return str(choice)
 
 
 def _unknown_keys(config: DictConfig, reference: DictConfig, prefix: str) -> Iterator[str]:

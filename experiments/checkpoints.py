@@ -100,7 +100,7 @@ def _load(net: nn.Module, content: dict[str, Any], path: Path) -> None:
 
 def _without_pretraining(config: DictConfig) -> None:
     """The weights come from the checkpoint: nothing is fetched or read for initialisation."""
-    for part in ("backbone", "head"):
-        node = config.detector.net.get(part)
+    net = config.detector.net
+    for node in (net, net.get("backbone"), net.get("head")):
         if node is not None and "weights" in node:
             node.weights = None

@@ -7,7 +7,7 @@ import contextlib
 import os
 import runpy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 VERBS = {
     "train": "one run: lineup train detector=yolov1 backbone=resnet152 seed=1",
@@ -15,6 +15,8 @@ VERBS = {
     "table": "the table of any runs: lineup table runs/*",
     "evaluate": "score a run again, or on other data: lineup evaluate RUN datamodule.root=FOLDER",
     "predict": "pictures and COCO JSON: lineup predict RUN IMAGE_OR_FOLDER",
+    "data": "check, stats, preview and convert of a dataset: lineup data check FOLDER",
+    "receptive-field": "what layers see, what anchors cover: lineup receptive-field detector=...",
     "benchmark": "overheads as ratios, measured side by side: lineup benchmark",
     "doctor": "what this machine has and what is missing: lineup doctor",
 }
@@ -43,22 +45,37 @@ def main() -> None:
         print(importlib.metadata.version("detector-lineup"))
         return
     if verb not in VERBS:
-        fail(_unknown_verb(verb))
+        fail(unknown_verb(verb, VERBS))
     sys.argv = [f"lineup {verb}", *arguments[1:]]
     sys.exit(run(verb))
 
 
 def usage() -> str:
     """The text of `lineup --help`."""
-    width = max(map(len, VERBS))
-    return USAGE.format(verbs="\n".join(f"  {v:<{width}}  {text}" for v, text in VERBS.items()))
+    return USAGE.format(verbs=listed(VERBS))
+
+
+def listed(verbs: Mapping[str, str]) -> str:
+    """One line per verb, as a help text shows them."""
+    width = max(map(len, verbs))
+    return "\n".join(f"  {verb:<{width}}  {text}" for verb, text in verbs.items())
+
+
+def unknown_verb(verb: str, verbs: Mapping[str, str]) -> str:
+    """One line for a mistyped verb, with the nearest of the known ones."""
+    import difflib
+
+    near = difflib.get_close_matches(verb, verbs, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(verbs)}"
+    return f"unknown verb '{verb}': {hint}"
 
 
 def run(verb: str) -> int:
     """Runs a verb's module as `__main__` (Lightning starts further ranks from it)."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us instead of Hydra's own report
     with one_line_errors():
-        runpy.run_module(f"experiments.{verb}", run_name="__main__", alter_sys=True)
+        module = f"experiments.{verb.replace('-', '_')}"
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     return 0
 
 
@@ -91,14 +108,6 @@ def _report(message: str, code: int = 2) -> int:
     sys.stdout.flush()
     print(f"lineup: {message}", file=sys.stderr)
     return code
-
-
-def _unknown_verb(verb: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(verb, VERBS, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(VERBS)}"
-    return f"unknown verb '{verb}': {hint}"
 
 
 def _strip_verb_from_completion() -> None:

@@ -1,7 +1,7 @@
 """The work of a run: build, fit, score the chosen checkpoint, measure cost, write the manifest."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from callbacks.evaluator import Evaluator
+from callbacks.files import write_text_atomically
 from callbacks.reseed import Reseed
 from callbacks.run_record import RunRecord
 from callbacks.wandb_log import WandbLog
@@ -20,33 +21,55 @@ from detectors.errors import CheckpointError, RunError
 from detectors.lit import LitDetector
 from experiments import build, checkpoints, provenance, runs
 from experiments.cost import seconds_per_image
+from experiments.data_check import warn_before_training
 from experiments.train import is_child_process
 
 LAST = "checkpoints/last.ckpt"
 BEST = "checkpoints/best.ckpt"
 
 
-def fit(config: DictConfig, run_dir: Path) -> None:
-    """Trains the run of `config` in `run_dir`, from its last checkpoint if there is one."""
+def fit(
+    config: DictConfig, run_dir: Path, prepare: Callable[[LitDetector], None] | None = None
+) -> None:
+    """Trains the run of `config` in `run_dir`, from its last checkpoint if there is one.
+
+    `prepare` is given the detector before it trains.
+    """
     L.seed_everything(config.seed, workers=True, verbose=False)
     datamodule: DetectionDataModule = build.instantiate(config.datamodule)
     datamodule.setup("fit")
+    if not is_child_process():
+        warn_before_training(datamodule)
     with open_dict(config):
         config.provenance.update(provenance.collect(), protocol=_plain(config.protocol))
     module: LitDetector = build.instantiate(config.detector)
     if config.init_from is not None:
         checkpoints.load_weights(module, Path(config.init_from))
-    trainer = _trainer(config)
+    if prepare is not None:
+        prepare(module)
+    trainer = make_trainer(config)
     if is_child_process():
         _fit_and_score(config, run_dir, trainer, module, datamodule)
         return
     manifest = _first_manifest(config, module, datamodule)
+    earlier = runs.read_manifest(run_dir)
+    if earlier is not None and (run_dir / LAST).is_file():
+        runs.refuse_changed_data(run_dir, earlier["data"]["hashes"], manifest["data"]["hashes"])
     runs.write_manifest(run_dir, manifest)
+    _write_splits(run_dir / "splits", datamodule)
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
     with _recorded_failure(run_dir, manifest, trainer):
         _fit_and_score(config, run_dir, trainer, module, datamodule)
         manifest |= _results(config, trainer, module)
         runs.write_manifest(run_dir, manifest)
+
+
+def _write_splits(folder: Path, datamodule: DetectionDataModule) -> None:
+    """The image ids of every split, as a list that `ListedSplit` reads."""
+    folder.mkdir(exist_ok=True)
+    for split in datamodule.splits:
+        ids = datamodule.source(split).ids
+        write_text_atomically(folder / f"{split}.txt", "".join(f"{name}\n" for name in ids))
 
 
 def data_hashes(config: DictConfig) -> dict[str, str]:
@@ -87,7 +110,7 @@ def _fit_and_score(
             )
 
 
-def _trainer(config: DictConfig) -> L.Trainer:
+def make_trainer(config: DictConfig) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers; nulls in the config switch one off."""
     callbacks = [build.instantiate(node) for node in config.callbacks.values() if node is not None]
     callbacks += [Reseed(config.seed), RunRecord(_plain(config))]
@@ -115,6 +138,7 @@ def _first_manifest(
         "status": "running",
         "name": config.run.name,
         "digest": config.run.id,
+        "recipe": runs.recipe(config),
         "group": config.run.group,
         "choices": _plain(config.choices),
         "seed": config.seed,
@@ -126,6 +150,13 @@ def _first_manifest(
         "data": {
             "signature": runs.data_signature(config.datamodule.get("root")),
             "hashes": {split: datamodule.fingerprint(split) for split in datamodule.splits},
+            "splits": {
+                split: {
+                    "images": len(datamodule.source(split)),
+                    "hash": datamodule.split_hash(split),
+                }
+                for split in datamodule.splits
+            },
         },
         "provenance": _plain(config.provenance),
         "started": runs.now(),

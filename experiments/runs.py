@@ -31,7 +31,8 @@ PLACEHOLDERS: dict[str, Any] = {
 NOT_IN_DIGEST = (
     *("logger", "hydra", "choices", "fresh"),
     *("callbacks.progress", "callbacks.drawing", "callbacks.lr_monitor"),
-    *("datamodule.num_workers", "trainer.log_every_n_steps", "trainer.profiler"),
+    *("datamodule.num_workers", "datamodule.download", "datamodule.archives"),
+    *("trainer.log_every_n_steps", "trainer.profiler"),
 )
 """Further keys that do not change the result."""
 
@@ -50,6 +51,13 @@ def digest(*, _root_: DictConfig) -> str:
             node.pop(leaf, None)
     plain = OmegaConf.to_container(config, resolve=True)
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def recipe(config: DictConfig) -> str:
+    """The digest without the seed: runs of one recipe are repetitions of each other."""
+    without = config.copy()
+    without.seed = 0
+    return digest(_root_=without)
 
 
 def name(*, _root_: DictConfig) -> str:
@@ -136,6 +144,20 @@ def locked(run_dir: Path) -> Iterator[None]:
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def refuse_changed_data(run_dir: Path, stored: dict[str, str], current: dict[str, str]) -> None:
+    """Compares the hashes of the splits that the run has read with those it would read now.
+
+    Raises:
+        RunError: they differ.
+    """
+    changed = [split for split in stored if stored[split] != current.get(split)]
+    if changed:
+        raise RunError(
+            f"{run_dir} was trained on other data: that of {', '.join(changed)} has changed since: "
+            "pass fresh=true to train anew, or restore the data"
+        )
 
 
 def data_signature(root: str | None) -> str | None:

@@ -185,13 +185,15 @@ def _identity(manifest: dict[str, Any]) -> str:
     fields = {key: manifest[key] for key in shared}
     fields["data"] = manifest["data"]["hashes"].get(manifest["scored_split"])
     fields["cost"] = manifest["cost"]["parameters"]
+    fields["recipe"] = manifest.get("recipe")
     return json.dumps(fields, sort_keys=True)
 
 
 def _names(manifest: dict[str, Any]) -> list[str]:
     chosen = manifest["choices"]
+    variant = [*(chosen.get("ablation") or []), chosen.get("regime")]
     return [
-        str(chosen["detector"]),
+        "+".join([str(chosen["detector"]), *(str(name) for name in variant if name)]),
         str(chosen["backbone"]),
         manifest["dataset"],
         manifest["scale"],

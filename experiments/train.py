@@ -14,7 +14,6 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from detectors.errors import RunError
 from experiments import build, provenance, runs
 from experiments.cli import one_line_errors
 
@@ -60,31 +59,24 @@ def _stored_result(config: DictConfig, run_dir: Path) -> dict[str, Any] | None:
     if manifest is None or manifest["status"] != "finished":
         return None
     if runs.data_signature(config.datamodule.get("root")) != manifest["data"]["signature"]:
-        _refuse_changed_data(config, run_dir, manifest)
+        from experiments.fit import data_hashes
+
+        runs.refuse_changed_data(run_dir, manifest["data"]["hashes"], data_hashes(config))
     if manifest["provenance"]["source_hash"] != provenance.source_hash():
         print(f"note: the code has changed since {run_dir} was trained; fresh=true trains anew")
     return manifest
 
 
-def _refuse_changed_data(config: DictConfig, run_dir: Path, manifest: dict[str, Any]) -> None:
-    """The folder looks different: compare what was read then with what would be read now."""
-    from experiments.fit import data_hashes
-
-    current, stored = data_hashes(config), manifest["data"]["hashes"]
-    changed = [split for split in stored if stored[split] != current.get(split)]
-    if changed:
-        raise RunError(
-            f"{run_dir} is finished, but the data of {', '.join(changed)} has changed since: "
-            "pass fresh=true to train anew, or restore the data"
-        )
-
-
 def _fit(config: DictConfig, run_dir: Path) -> None:
     from experiments.fit import fit
     from experiments.quiet import quiet_libraries
+    from experiments.stages import fit_in_stages
 
     with quiet_libraries():
-        fit(config, run_dir)
+        if config.get("stages"):
+            fit_in_stages(config, run_dir)
+        else:
+            fit(config, run_dir)
 
 
 def _say_result(run_dir: Path, manifest: dict[str, Any]) -> None:

@@ -101,4 +101,4 @@ def test_every_verb_of_the_help_has_a_module():
     from experiments.cli import VERBS
 
     folder = Path(build.__file__).parent
-    assert all((folder / f"{verb}.py").is_file() for verb in VERBS)
+    assert all((folder / f"{verb.replace('-', '_')}.py").is_file() for verb in VERBS)

@@ -88,3 +88,16 @@ def test_the_data_signature_sees_a_changed_file_and_not_the_folders_name(tmp_pat
 
 def test_no_root_has_no_signature():
     assert runs.data_signature(None) is None
+
+
+def test_runs_of_one_recipe_differ_in_their_seed_alone():
+    recipes = [
+        runs.recipe(build.compose(overrides))
+        for overrides in (["seed=1"], ["seed=2"], ["seed=1", "detector.optimizer.lr=0.5"])
+    ]
+    assert recipes[0] == recipes[1] != recipes[2]
+
+
+def test_stacked_ablations_are_among_the_choices_and_their_keys_are_checked():
+    config = build.compose(["ablation=[confidence_one,image_units]"])
+    assert config.choices.ablation == ["confidence_one", "image_units"]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+from datamodules.splits import split_hash
 from detectors.errors import RunError
 from experiments import api, build, runs
 from experiments.train import train
@@ -60,7 +61,8 @@ def test_the_manifest_says_what_produced_the_result(finished: Path):
     assert manifest["cost"]["parameters"] < 5_000_000
     assert manifest["cost"]["seconds_per_image"] > 0
     predictions = json.loads((finished / "predictions/test_manifest.json").read_text())
-    assert predictions["split_hash"] == manifest["data"]["hashes"]["test"]
+    assert predictions["split_hash"] == manifest["data"]["splits"]["test"]["hash"]
+    assert predictions["data_hash"] == manifest["data"]["hashes"]["test"]
     assert predictions["provenance"]["source_hash"] == manifest["provenance"]["source_hash"]
 
 
@@ -116,11 +118,33 @@ def test_changed_data_is_refused_until_fresh_is_asked_for(tmp_path: Path):
     train(build.compose(overrides))
     annotation = voc / "Annotations/000.xml"
     annotation.write_text(annotation.read_text().replace("<xmin>11<", "<xmin>14<"))
-    with pytest.raises(
-        RunError, match=r"the data of train, val has changed since: pass fresh=true"
-    ):
+    with pytest.raises(RunError, match=r"that of train, val has changed since: pass fresh=true"):
         train(build.compose(overrides))
     train(build.compose([*overrides, "fresh=true"]))
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_data(tmp_path: Path):
+    voc = write_voc(tmp_path / "voc")
+    overrides = [o for o in tiny(tmp_path / "runs") if ".length=" not in o]
+    overrides += ["datamodule=voc", f"datamodule.root={voc}", "protocol.epochs=1"]
+    config = build.compose(overrides)
+    train(config)
+    run_dir = Path(config.paths.run_dir)
+    manifest = manifest_of(run_dir)
+    (run_dir / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}))
+    annotation = voc / "Annotations/000.xml"
+    annotation.write_text(annotation.read_text().replace("<xmin>11<", "<xmin>14<"))
+    with pytest.raises(RunError, match=r"that of train, val has changed since"):
+        train(build.compose(overrides))
+    assert manifest_of(run_dir)["data"] == manifest["data"]
+
+
+def test_a_run_keeps_the_lists_of_its_splits_and_their_hash(finished: Path):
+    manifest = manifest_of(finished)
+    for split, kept in manifest["data"]["splits"].items():
+        ids = (finished / f"splits/{split}.txt").read_text().splitlines()
+        assert len(ids) == kept["images"]
+        assert split_hash(ids) == kept["hash"]
 
 
 def test_same_seed_same_result_and_another_seed_another(finished: Path, tmp_path: Path):

@@ -76,6 +76,9 @@ def _unknown_override(error: Exception) -> str | None:
     found = re.search(r"(?:override|Key) '([^']+)'", str(error))
     if found is None or not _is_about_a_name(error):
         return None
+    new = re.search(r"full_key: (\S+)", str(error.__cause__))
+    if new is not None and new.group(1).startswith(f"{found.group(1)}."):
+        return f"'{new.group(1)}' does not exist yet: add it with +{new.group(1)}=VALUE"
     from experiments.build import compose, flat_keys, unknown_key
 
     config = compose()

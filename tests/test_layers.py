@@ -120,7 +120,7 @@ def test_files_and_functions_stay_small(path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["cli", "build", "runs", "train", "provenance", "mistakes", "launch", "sweep"]
+    "name", ["cli", "build", "data", "runs", "train", "provenance", "mistakes", "launch", "sweep"]
 )
 def test_what_answers_before_training_imports_no_torch(name: str):
     """`lineup --help`, `--cfg job`, a stored result and a sweep's parent stay quick."""

@@ -1,4 +1,5 @@
 import pickle
+import time
 from functools import partial
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 
-from datamodules.collate import collate
+from datamodules.collate import Collate
 from datamodules.detection import DetectionDataModule
 from datamodules.framing import Letterbox
 from datamodules.sampler import EpochLoader, EpochSampler
@@ -93,6 +94,22 @@ def test_the_epoch_may_be_set_after_the_iterator_was_asked_for():
     iterator = iter(loader)  # Lightning resumes in this order
     set_epoch(loader, 5)
     assert_same(list(iterator), epoch_of(balls().train_dataloader(), 5))
+
+
+def test_batches_that_are_kept_do_not_change_while_workers_use_their_memory_again():
+    data = {"train": scenes(1, 40), "batch_size": 1}
+    expected = epoch_of(balls(**data).train_dataloader(), 2)
+    loader = balls(**data, num_workers=2).train_dataloader()
+    set_epoch(loader, 1)
+    for number, _ in enumerate(loader):  # broken off while workers are ahead
+        if number == 5:
+            break
+    set_epoch(loader, 2)
+    kept = []
+    for batch in loader:
+        time.sleep(0.01)  # the workers fill all they may
+        kept.append(batch)
+    assert_same(kept, expected)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -219,7 +236,7 @@ def test_impossible_loader_options_are_refused(options):
 def test_what_a_worker_needs_can_be_sent_to_it():
     loader = balls().train_dataloader()
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    one, two = (collate(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
+    one, two = (Collate()(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
     assert isinstance(one, Batch)
     assert isinstance(two, Batch)
     assert_same([one], [two])

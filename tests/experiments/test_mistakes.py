@@ -97,6 +97,16 @@ def test_a_bug_of_ours_keeps_its_traceback():
     assert explain(ZeroDivisionError("division by zero")) is None
 
 
+def test_a_new_key_of_a_map_is_answered_with_how_to_add_it():
+    with pytest.raises(Exception, match="Could not override") as caught:
+        build.compose(["datamodule=mask", "datamodule.class_map={kitten: cat}"])
+    line = explain(caught.value)
+    assert line is not None
+    assert "add it with +datamodule.class_map.kitten=" in line
+    config = build.compose(["datamodule=mask", "+datamodule.class_map.kitten=cat"])
+    assert config.datamodule.class_map == {"kitten": "cat"}
+
+
 def test_every_verb_of_the_help_has_a_module():
     from experiments.cli import VERBS
 

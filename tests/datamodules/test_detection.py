@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 
-from datamodules.collate import Collate
+from datamodules.collate import collate
 from datamodules.detection import DetectionDataModule
 from datamodules.framing import Letterbox
 from datamodules.sampler import EpochLoader, EpochSampler
@@ -96,7 +96,7 @@ def test_the_epoch_may_be_set_after_the_iterator_was_asked_for():
     assert_same(list(iterator), epoch_of(balls().train_dataloader(), 5))
 
 
-def test_batches_that_are_kept_do_not_change_while_workers_use_their_memory_again():
+def test_batches_that_are_kept_do_not_change_while_workers_go_on():
     data = {"train": scenes(1, 40), "batch_size": 1}
     expected = epoch_of(balls(**data).train_dataloader(), 2)
     loader = balls(**data, num_workers=2).train_dataloader()
@@ -236,7 +236,7 @@ def test_impossible_loader_options_are_refused(options):
 def test_what_a_worker_needs_can_be_sent_to_it():
     loader = balls().train_dataloader()
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    one, two = (Collate()(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
+    one, two = (collate(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
     assert isinstance(one, Batch)
     assert isinstance(two, Batch)
     assert_same([one], [two])

@@ -234,7 +234,7 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
     noise = math.sqrt(
         statistics.variance(best) / len(best) + statistics.variance(second) / len(second)
     )
-    names = " and ".join(_names(row.first)[1] for row in rows[:2])
+    names = " and ".join("-".join(_names(row.first)[:2]) for row in rows[:2])
     if gap <= 2 * noise:
         return [
             f"ranking: {names} differ by {gap:.3f} AP50, within the seeds' noise "

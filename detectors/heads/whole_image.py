@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from detectors.backbones.vgg16_bn import vgg16_bn_weights
+from detectors.backbones.vgg16 import vgg16_weights
 from detectors.pretrained import load_matching
 
 
@@ -65,8 +65,8 @@ class PooledLinear(nn.Module):
 class VGGClassifier(nn.Module):
     """torchvision's VGG classifier up to its second ReLU and dropout, then one linear layer.
 
-    `pool`: side of the map the features are pooled to. `weights`: as for the backbone `VGG16BN`; of
-    the same file, the tensors under "classifier." are taken, without the last layer.
+    `pool`: side of the map the features are pooled to. `weights`: as for the backbone `VGG16` with
+    `norm`; of the same file, the tensors under "classifier." are taken, without the last layer.
 
     Paper: yolov1-optimization.txt section 4.2, "a single linear layer with 4096 inputs".
     """
@@ -94,7 +94,7 @@ class VGGClassifier(nn.Module):
         )
         self.predict = nn.Linear(hidden, out_features)
         if weights is not None:
-            load_matching(self, vgg16_bn_weights(weights, "classifier."), weights)
+            load_matching(self, vgg16_weights(weights, "classifier.", norm=True), weights)
 
     def forward(self, features: Sequence[Float[Tensor, "b _ _ _"]]) -> Float[Tensor, "b out"]:
         """The vector of each image."""

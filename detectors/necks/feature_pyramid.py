@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
+from detectors.necks.neck import Neck
 
-class FeaturePyramid(nn.Module):
+
+class FeaturePyramid(Neck):
     """Maps of a backbone, finest first -> as many of `channels`, and one of twice the last stride.
-
-    The configuration gives it as a partial; the family completes it with the backbone's
-    `in_channels` and `strides`.
 
     Paper: Lin et al. 2017, section 3; the further level for the proposals is section 4.1's.
     """

@@ -1,5 +1,7 @@
 """Backbones: maps, channels, strides, groups, and the parameter counts of the papers."""
 
+from functools import partial
+
 import pytest
 import timm
 import torch
@@ -8,9 +10,10 @@ from torchvision.models import vgg16_bn
 
 from detectors.backbones.darknet24 import Darknet24, group_count
 from detectors.backbones.timm_pyramid import TimmPyramid
-from detectors.backbones.vgg16_bn import VGG16BN
+from detectors.backbones.vgg16 import VGG16
 from detectors.errors import CheckpointError, ConfigError
 
+VGG16BN = partial(VGG16, norm=True, last_pool=True)
 SMALL_RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
 
 

@@ -1,6 +1,7 @@
 """Loading weights from files with the libraries' key names, and what is said of misfits."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from torchvision.models.vgg import cfgs, make_layers
 
 from detectors.backbones.darknet24 import Darknet24
 from detectors.backbones.timm_pyramid import TimmPyramid
-from detectors.backbones.vgg16_bn import VGG16BN
+from detectors.backbones.vgg16 import VGG16
 from detectors.errors import CheckpointError
 from detectors.heads.whole_image import VGGClassifier
 from detectors.pretrained import fetch, read_weights
 
+VGG16BN = partial(VGG16, norm=True, last_pool=True)
 WIDTH = 0.125
 RESNET = {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]}
 

@@ -5,6 +5,7 @@ publishes) or the path of a .pth or .safetensors file whose keys are named as in
 """
 
 import logging
+import pickle
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,6 +36,11 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             content: Any = load_file(file)
         else:
             content = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"weights {file} are no file of tensors alone, or damaged: save `model.state_dict()` "
+            "with the program they come from, or download them again"
+        ) from error
     except Exception as error:  # a damaged file raises nearly anything
         raise CheckpointError(
             f"weights {file} cannot be read ({_first_line(error)}): download or save the file again"

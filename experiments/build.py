@@ -1,12 +1,14 @@
 """Compose a configuration, check it strictly, and build what it describes.
 
 The one place that calls Hydra's `instantiate`, and the resolvers our YAML files use:
-`by_scale` (a size per scale), `count` (length of a list) and the names of a run (runs.py).
+`by_scale` (a size per scale), `count` (length of a list), `product` (of numbers and lists of them)
+and the names of a run (runs.py).
 """
 
 import difflib
 import importlib
 import inspect
+import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
@@ -38,6 +40,7 @@ def register() -> None:
     resolvers = {
         "by_scale": _by_scale,
         "count": len,
+        "product": _product,
         "run_digest": runs.digest,
         "run_name": runs.name,
         "run_group": runs.group,
@@ -260,6 +263,13 @@ def _by_scale(sizes: Mapping[str, Any], *, _root_: DictConfig) -> Any:
         raise ConfigError(f"no size for scale={scale} here: there are {', '.join(map(str, sizes))}")
     size = sizes[scale]
     return OmegaConf.create(size) if isinstance(size, list | dict) else size
+
+
+def _product(factors: Any) -> float:
+    """Of all numbers in a nested list."""
+    if isinstance(factors, int | float):
+        return float(factors)
+    return math.prod(map(_product, factors))
 
 
 def _first_line(text: str) -> str:

@@ -13,7 +13,7 @@ PLAIN_GROUPS = (
     *("detector", "suppression", "datamodule", "transform", "optimizer", "loss_weights"),
     *("scheduler", "protocol", "scale", "trainer", "paths", "loader"),
 )
-PART_GROUPS = ("backbone", "neck", "head", "regime")
+PART_GROUPS = ("backbone", "neck", "head", "attention", "assigner", "regime")
 LIST_GROUPS = ("callbacks", "logger", "metrics")
 
 

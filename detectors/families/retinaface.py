@@ -17,7 +17,7 @@ from detectors.families.retinaface_loss import RetinaFaceLoss, RetinaFaceRaw, se
 from detectors.families.retinaface_weights import check_convention, load_reference
 from detectors.heads.dense import DenseHead
 from detectors.necks.neck import Neck
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 from detectors.ops.coders import AnchorCoder
 from detectors.ops.matchers import OverlapMatcher
 from detectors.ops.samplers import HardNegatives
@@ -56,7 +56,7 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         *,
         backbone: Backbone,
         neck: Callable[..., Neck],
-        anchors: SquareAnchors,
+        anchors: CentredAnchors,
         coder: AnchorCoder,
         matcher: OverlapMatcher,
         negatives: HardNegatives,
@@ -196,7 +196,7 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         )
 
 
-def _check_levels(backbone: Backbone, anchors: SquareAnchors) -> None:
+def _check_levels(backbone: Backbone, anchors: CentredAnchors) -> None:
     if len(backbone.strides) != len(anchors.sizes):
         raise ConfigError(
             f"the backbone {type(backbone).__name__} gives maps at strides {backbone.strides} and "

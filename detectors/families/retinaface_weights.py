@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from detectors.errors import ConfigError
+from detectors.ops.anchors import Size
 from detectors.pretrained import load_matching, read_weights
 
 SSH_PARTS = {
@@ -20,7 +21,7 @@ HEADS = {"ClassHead": "class_head", "BboxHead": "box_head", "LandmarkHead": "poi
 ANCHOR_SIZES = [[16, 32], [64, 128], [256, 512]]
 
 
-def check_convention(pixels: str, sizes: Sequence[Sequence[int | float]]) -> None:
+def check_convention(pixels: str, sizes: Sequence[Sequence[Size]]) -> None:
     """Refuses what the checkpoints were not trained with: they would load, and find little."""
     if pixels != "reference":
         raise ConfigError(

@@ -7,18 +7,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+Size = int | float | Sequence[int | float]
+"""The side of a square, or width and height; px."""
+
 
 @dataclass(frozen=True, slots=True)
-class SquareAnchors:
-    """Squares in every cell of every level, centred on the cell, not clipped to the image.
+class CentredAnchors:
+    """Boxes of given `sizes` in every cell of every level, centred on it, not clipped to the image.
 
-    `sizes`: sides in px, per level (finest first).
+    `sizes` per level, finest first: squares in RetinaFace, pairs of width and height in YOLO.
 
     Paper: RetinaFace (Deng et al. 2019), section 4.2, with the PyTorch reference's two sizes on
-    three levels.
+    three levels; YOLOv2 (Redmon and Farhadi 2017), section 2, "dimension clusters".
     """
 
-    sizes: Sequence[Sequence[int | float]]
+    sizes: Sequence[Sequence[Size]]
 
     @property
     def per_cell(self) -> list[int]:
@@ -41,11 +44,18 @@ class SquareAnchors:
 
 
 def _level(
-    hw: tuple[int, int], stride: int, sizes: Sequence[int | float], device: torch.device | None
+    hw: tuple[int, int], stride: int, sizes: Sequence[Size], device: torch.device | None
 ) -> Float[Tensor, "a 4"]:
     """By numbers, not by a tensor of sizes: moving that to the device would wait for the device."""
     y, x = ((torch.arange(n, device=device, dtype=torch.float32) + 0.5) * stride for n in hw)
     rows, columns = torch.meshgrid(y, x, indexing="ij")
-    centres = torch.stack([columns, rows], dim=-1)  # (h, w, 2)
-    squares = [torch.cat([centres - s / 2, centres + s / 2], dim=-1) for s in sizes]
-    return torch.stack(squares, dim=2).reshape(-1, 4)  # (h, w, sizes, 4) -> (a, 4)
+    boxes = [
+        torch.stack([columns - w / 2, rows - h / 2, columns + w / 2, rows + h / 2], dim=-1)
+        for w, h in map(_width_and_height, sizes)
+    ]
+    return torch.stack(boxes, dim=2).reshape(-1, 4)  # (h, w, sizes, 4) -> (a, 4)
+
+
+def _width_and_height(size: Size) -> tuple[float, float]:
+    width, height = size if isinstance(size, Sequence) else (size, size)
+    return float(width), float(height)

@@ -58,3 +58,47 @@ class AnchorCoder:
 def _centres_and_sizes(boxes: Float[Tensor, "*n 4"]) -> tuple[Tensor, Tensor]:
     low, high = boxes[..., :2], boxes[..., 2:]
     return (low + high) / 2, high - low
+
+
+@dataclass(frozen=True, slots=True)
+class CellCoder:
+    """Codes a box by logits: its centre near the middle of a cell, its sides by those of an anchor.
+
+    With s = sigmoid(code), centre = p + (2 s - 1) stride and size = d (2 s)², where p is the centre
+    of the cell (and of its anchor) and d the anchor's size, px. So a centre lies less than a stride
+    away, in the cell or in half of a neighbour, and a side is below four times the anchor's.
+    Encoding and decoding are inverses within these limits; beyond them, the nearest is coded.
+
+    Paper: Wang et al. 2021 (Scaled-YOLOv4), reference code; YOLOv7's.
+    """
+
+    margin: float = 1e-4
+    """Codes stay finite: s keeps so far from 0 and 1."""
+
+    def encode(
+        self,
+        boxes: Float[Tensor, "*n 4"],
+        anchors: Float[Tensor, "*n 4"],
+        strides: Float[Tensor, "*n"],
+    ) -> Float[Tensor, "*n 4"]:
+        """The codes of xyxy boxes (px), row by row."""
+        centres, sizes = _centres_and_sizes(boxes)
+        cells, anchor_sizes = _centres_and_sizes(anchors)
+        shares = [
+            ((centres - cells) / strides[..., None] + 1) / 2,
+            (sizes / anchor_sizes).sqrt() / 2,
+        ]
+        return torch.cat(shares, dim=-1).logit(self.margin)
+
+    def decode(
+        self,
+        codes: Float[Tensor, "*n 4"],
+        anchors: Float[Tensor, "*n 4"],
+        strides: Float[Tensor, "*n"],
+    ) -> Float[Tensor, "*n 4"]:
+        """The xyxy boxes, px."""
+        doubled = 2 * codes.sigmoid()
+        cells, anchor_sizes = _centres_and_sizes(anchors)
+        centres = cells + (doubled[..., :2] - 1) * strides[..., None]
+        halves = anchor_sizes * doubled[..., 2:].square() / 2
+        return torch.cat([centres - halves, centres + halves], dim=-1)

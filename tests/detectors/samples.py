@@ -10,7 +10,7 @@ from detectors.backbones.mobilenet025 import MobileNet025
 from detectors.families.retinaface import RetinaFace
 from detectors.families.yolov1 import YOLOv1
 from detectors.necks.ssh import FPNWithSSH
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 from detectors.ops.coders import AnchorCoder
 from detectors.ops.matchers import OverlapMatcher
 from detectors.ops.samplers import HardNegatives
@@ -103,7 +103,7 @@ def small_retinaface(**options) -> RetinaFace:
     defaults = {
         "backbone": MobileNet025(),
         "neck": FPNWithSSH,
-        "anchors": SquareAnchors([[8, 16], [32, 64], [128, 256]]),
+        "anchors": CentredAnchors([[8, 16], [32, 64], [128, 256]]),
         "coder": AnchorCoder(),
         "matcher": OverlapMatcher(),
         "negatives": HardNegatives(),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 
 SIZES = [[16, 32], [64, 128], [256, 512]]
 STRIDES = [8, 16, 32]
@@ -13,7 +13,7 @@ STRIDES = [8, 16, 32]
 
 def anchors(image_hw: tuple[int, int]) -> torch.Tensor:
     feature_hw = [tuple(math.ceil(side / s) for side in image_hw) for s in STRIDES]
-    return SquareAnchors(SIZES)(feature_hw, STRIDES)
+    return CentredAnchors(SIZES)(feature_hw, STRIDES)
 
 
 def oracle(image_hw: tuple[int, int]) -> list[list[float]]:
@@ -52,6 +52,6 @@ def test_they_are_square_and_not_clipped():
 
 
 def test_each_level_may_have_a_number_of_its_own():
-    maker = SquareAnchors([[8], [16, 24, 32]])
+    maker = CentredAnchors([[8], [16, 24, 32]])
     assert maker.per_cell == [1, 3]
     assert len(maker([(4, 4), (2, 2)], [8, 16])) == 16 + 12

@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
-from detectors.ops.coders import AnchorCoder
+from detectors.ops.coders import AnchorCoder, CellCoder
 
 numbers = st.floats(-500, 500, width=32)
 sides = st.floats(1, 900, width=32)
@@ -56,3 +56,33 @@ def test_a_batch_shares_its_anchors():
     points = torch.randn(3, 2, 5, 2)
     found = AnchorCoder().decode_points(points, anchors)
     assert torch.equal(found[2], AnchorCoder().decode_points(points[2], anchors))
+
+
+shares = st.floats(0.02, 0.98)
+
+
+@hypothesis.given(
+    box=boxes, places=st.tuples(shares, shares, shares, shares), stride=st.sampled_from([8, 16, 32])
+)
+def test_cell_codes_are_undone_within_their_limits(box, places, stride):
+    """Centres less than a stride away, sides below four times the anchor's."""
+    x1, y1, x2, y2 = box
+    width, height = (x2 - x1) / (2 * places[0]) ** 2, (y2 - y1) / (2 * places[1]) ** 2
+    x = (x1 + x2) / 2 - (2 * places[2] - 1) * stride
+    y = (y1 + y2) / 2 - (2 * places[3] - 1) * stride
+    anchors = tensor([[x - width / 2, y - height / 2, x + width / 2, y + height / 2]])
+    wanted, strides = tensor([box]), torch.tensor([float(stride)], dtype=torch.float64)
+    codes = CellCoder().encode(wanted, anchors, strides)
+    decoded = CellCoder().decode(codes, anchors, strides)
+    torch.testing.assert_close(decoded, wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_a_cell_code_of_zero_is_the_middle_of_the_cell_and_the_anchors_size():
+    anchors, strides = tensor([[10, 20, 40, 30]]), tensor([16.0])
+    assert torch.equal(CellCoder().decode(torch.zeros(1, 4).double(), anchors, strides), anchors)
+
+
+def test_cell_codes_of_what_is_out_of_reach_are_finite():
+    anchors, strides = tensor([[10, 20, 40, 30]]), tensor([16.0])
+    codes = CellCoder().encode(tensor([[500, 500, 900, 500]]), anchors, strides)
+    assert codes.isfinite().all()

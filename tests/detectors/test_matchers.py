@@ -6,12 +6,12 @@ import torch
 from hypothesis import strategies as st
 from torchvision.ops import box_iou
 
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 from detectors.ops.matchers import OverlapMatcher, assign
 from detectors.structures import IGNORE, NEGATIVE, POSITIVE, Target
 from tests.detectors.samples import random_target, target
 
-ANCHORS = SquareAnchors([[16, 32], [64, 128]])([(12, 16), (6, 8)], [8, 16])  # of 96 x 128 px
+ANCHORS = CentredAnchors([[16, 32], [64, 128]])([(12, 16), (6, 8)], [8, 16])  # of 96 x 128 px
 
 
 def overlap(boxes: list[list[float]]) -> list[list[float]]:

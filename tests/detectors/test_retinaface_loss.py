@@ -8,7 +8,7 @@ from torch import Tensor
 
 from detectors.errors import ConfigError
 from detectors.families.retinaface_loss import RetinaFaceLoss, RetinaFaceRaw
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 from detectors.ops.coders import AnchorCoder
 from detectors.ops.matchers import OverlapMatcher
 from detectors.ops.samplers import HardNegatives
@@ -17,7 +17,7 @@ from tests.detectors.samples import random_target, target
 
 HW = (64, 96)
 C, K = 3, 2
-ANCHORS = SquareAnchors([[16, 32], [64]])([(4, 6), (2, 3)], [16, 32])
+ANCHORS = CentredAnchors([[16, 32], [64]])([(4, 6), (2, 3)], [16, 32])
 
 
 def criterion(**options) -> RetinaFaceLoss:

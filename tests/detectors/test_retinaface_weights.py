@@ -12,13 +12,13 @@ from detectors.backbones.timm_pyramid import TimmPyramid
 from detectors.errors import CheckpointError, ConfigError
 from detectors.families.retinaface import RetinaFace
 from detectors.families.retinaface_weights import renamed
-from detectors.ops.anchors import SquareAnchors
+from detectors.ops.anchors import CentredAnchors
 from tests.detectors import reference_retinaface as reference
 from tests.detectors.samples import frame, small_retinaface
 
 
 def load(path: Path, points: int = 5, **options) -> RetinaFace:
-    anchors = SquareAnchors([[16, 32], [64, 128], [256, 512]])
+    anchors = CentredAnchors([[16, 32], [64, 128], [256, 512]])
     options = {"pixels": "reference", "num_classes": 1, "anchors": anchors} | options
     return small_retinaface(num_points=points, weights=str(path), **options).eval()
 
@@ -130,7 +130,7 @@ def test_weights_for_other_pixels_are_refused(checkpoint):
 
 def test_weights_for_other_anchors_are_refused(checkpoint):
     with pytest.raises(ConfigError, match=r"anchors of \[\[16, 32\].* set scale=paper"):
-        load(checkpoint, anchors=SquareAnchors([[8, 16], [32, 64], [128, 256]]))
+        load(checkpoint, anchors=CentredAnchors([[8, 16], [32, 64], [128, 256]]))
 
 
 def test_weights_of_another_network_are_refused_also_where_step_counts_fit(tmp_path):

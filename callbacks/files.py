@@ -23,23 +23,22 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     a killed process leaves at most one behind.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException as error:
-        _discard(partial)
-        refusal = _system_refusal(error)
-        if refusal is None:
-            raise
-        raise RunError(
-            f"cannot write {path}: {refusal.strerror} ({_free_bytes(path):,} bytes free): make "
-            "room or choose another folder (paths.runs); an earlier file of that name is intact"
-        ) from error
+    with (
+        _replacing(path, path.with_name(f".{path.name}.partial")) as partial,
+        partial.open("wb") as file,
+    ):
+        yield file
+
+
+@contextmanager
+def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """As `replacing`, for a library that opens the file itself: a path with the suffix of `path`.
+
+    Without a file there in the end, nothing takes the place of `path`: `RunError`.
+    """
+    path = Path(path)
+    with _replacing(path, path.with_name(f".{path.stem}.partial{path.suffix}")) as partial:
+        yield partial
 
 
 def write_text_atomically(path: str | os.PathLike[str], text: str) -> None:
@@ -53,6 +52,25 @@ def write_json_atomically(
 ) -> None:
     """Writes strict JSON (NaN is refused: say null); see `replacing`."""
     write_text_atomically(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+@contextmanager
+def _replacing(path: Path, partial: Path) -> Iterator[Path]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException as error:
+        _discard(partial)
+        refusal = _system_refusal(error)
+        if refusal is None:
+            raise
+        raise RunError(
+            f"cannot write {path}: {refusal.strerror} ({_free_bytes(path):,} bytes free): make "
+            "room or choose another folder (paths.runs); an earlier file of that name is intact"
+        ) from error
 
 
 def _discard(path: Path) -> None:

@@ -2,29 +2,24 @@
 
 from experiments import api
 
-detector = api.load("runs/yolov1-darknet24-...")
-for found in api.predict(detector, ["a.jpg", "b.jpg"]):
+run = "runs/yolov1-darknet24-..."
+detector = api.load(run)
+input_hw, framing = api.load_framing(run)  # images as its evaluation saw them
+for found in api.predict(detector, ["a.jpg", "b.jpg"], input_hw, framing):
     print(found.boxes, found.scores, found.labels)
 """
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from datamodules.collate import stack
 from datamodules.detection import DetectionDataModule
-from datamodules.objects import Sample
-from datamodules.sources.images import read_image
+from datamodules.framing import Framing
 from datamodules.transforms import Pipeline
 from detectors.detector import Detector
 from detectors.errors import ConfigError
-from detectors.structures import Detections, Frame, Target
+from detectors.structures import Detections
 from experiments import build, checkpoints
-
-Image = str | Path | np.ndarray
+from experiments.inference import Image, detect
 
 
 def build_detector(*overrides: str) -> Detector:
@@ -42,47 +37,37 @@ def load(run_or_checkpoint: str | Path) -> Detector:
     return checkpoints.load_detector(run_or_checkpoint)[0]
 
 
-@torch.no_grad()
+def load_framing(run_or_checkpoint: str | Path) -> tuple[tuple[int, int], Framing]:
+    """Input height and width, px, and the framing with which a run was evaluated: for `predict`."""
+    _, content = checkpoints.read(run_or_checkpoint)
+    return checkpoints.evaluation_framing(checkpoints.config_of(content))
+
+
 def predict(
     detector: Detector,
     images: Sequence[Image],
     input_hw: tuple[int, int] | None = None,
+    framing: Framing | None = None,
     batch_size: int = 8,
 ) -> list[Detections]:
     """Detections per image, in ORIGINAL pixels, sorted by falling score.
 
     Args:
         images: paths, or uint8 RGB arrays (h, w, 3).
-        input_hw: the size images are letterboxed into; default: the detector's own.
+        input_hw: height and width, px, that images are brought into; default: the detector's own.
+        framing: how; default: `Letterbox()`. A trained detector does best with what `load_framing`
+            says of its run.
     """
     size = input_hw or detector.input_hw
     if size is None:
         raise ConfigError(
-            f"{type(detector).__name__} takes any size: pass input_hw=(height, width)"
+            f"{type(detector).__name__} takes any size: pass input_hw=(height, width), "
+            "or both values of api.load_framing(RUN)"
         )
-    pipeline = Pipeline(input_hw=size)
-    device = next(detector.parameters()).device
     was_training = detector.training
     detector.eval()
-    found: list[Detections] = []
-    for start in range(0, len(images), batch_size):
-        some = images[start : start + batch_size]
-        batch = stack([partial(_sample, image, pipeline) for image in some]).to(device)
-        raw, frames = detector(batch.images), [target.frame for target in batch.targets]
-        found += [d.to_original().to("cpu") for d in detector.decode(raw, frames)]
-    detector.train(was_training)
-    return found
-
-
-def _sample(image: Image, pipeline: Pipeline) -> Sample:
-    named = isinstance(image, str | Path)
-    pixels = read_image(image) if named else np.asarray(image)
-    name = Path(image).stem if named else ""
-    target = _nothing(Frame(name, (pixels.shape[0], pixels.shape[1]), torch.eye(2, 3)))
-    return pipeline(pixels, target, np.random.default_rng(0))
-
-
-def _nothing(frame: Frame) -> Target:
-    flags = torch.zeros(0, dtype=torch.bool)
-    labels = torch.zeros(0, dtype=torch.long)
-    return Target(torch.zeros(0, 4), labels, flags, flags, torch.zeros(0), frame)
+    try:
+        seen = detect(detector, Pipeline(size, framing), images, batch_size)
+        return [found for _, found in seen]
+    finally:
+        detector.train(was_training)

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from callbacks.checkpoint_io import read_checkpoint
+from datamodules.framing import Framing, Letterbox
 from detectors.detector import Detector
 from detectors.errors import CheckpointError, LineupError
 from experiments import build, runs
@@ -66,6 +67,17 @@ def load_detector(run_or_checkpoint: str | Path) -> tuple[Detector, DictConfig]:
         raise CheckpointError(f"{path} cannot be rebuilt: {error}") from error
     _load(net, content, path)
     return net.eval(), config
+
+
+def evaluation_framing(config: DictConfig) -> tuple[tuple[int, int], Framing]:
+    """Input height and width, px, and how evaluation brings an image of any size into them.
+
+    Raises:
+        ConfigError: the configuration of a checkpoint names what cannot be built.
+    """
+    framing = OmegaConf.select(config, "datamodule.evaluation_framing")
+    height, width = config.datamodule.input_hw
+    return (height, width), Letterbox() if framing is None else build.instantiate(framing)
 
 
 def load_weights(module: nn.Module, run_or_checkpoint: Path) -> None:

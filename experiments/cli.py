@@ -14,7 +14,7 @@ VERBS = {
     "sweep": "many runs and their table: lineup sweep backbone=darknet24,vgg16_bn seed=0,1",
     "table": "the table of any runs: lineup table runs/*",
     "evaluate": "score a run again, or on other data: lineup evaluate RUN datamodule.root=FOLDER",
-    "predict": "pictures and COCO JSON: lineup predict RUN IMAGE_OR_FOLDER",
+    "predict": "pictures or a video, and COCO JSON: lineup predict RUN IMAGE_FOLDER_OR_VIDEO",
     "data": "check, stats, preview and convert of a dataset: lineup data check FOLDER",
     "receptive-field": "what layers see, what anchors cover: lineup receptive-field detector=...",
     "benchmark": "overheads as ratios, measured side by side: lineup benchmark",

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from callbacks.metrics.point_errors import PointErrors, joined, measure
-from callbacks.metrics.points import predict_points
-from detectors.errors import ConfigError
+from callbacks.metrics.points import BODY, body_ends, predict_points
 from detectors.structures import DatasetInfo, Detections, Target
 
 
@@ -42,12 +41,12 @@ class PCK:
         self,
         info: DatasetInfo,
         thresholds: Sequence[float] = (0.05, 0.1, 0.2),
-        body: Sequence[int] = (0, -1),
+        body: Sequence[int] = BODY,
         match_iou: float = 0.5,
     ) -> None:
         self.info = info
         self.thresholds = list(thresholds)
-        self.body = _positions(body, len(info.keypoint_names))
+        self.body = body_ends(body, len(info.keypoint_names))
         self.match_iou = match_iou
         self.reset()
 
@@ -113,13 +112,3 @@ def _of_known(values: np.ndarray, average: Callable[..., Any] = np.mean) -> floa
 def _percent(share: float) -> str:
     """0.05 is "05", 0.1 is "10", 0.025 is "2.5"."""
     return f"{100 * share:g}".zfill(2)
-
-
-def _positions(body: Sequence[int], points: int) -> list[int]:
-    """Counted from the front."""
-    if points and (len(body) != 2 or not all(-points <= end < points for end in body)):
-        raise ConfigError(
-            f"metrics.pck.body={list(body)} must be the positions of two of the {points} points of "
-            f"datamodule.info.keypoint_names, {-points} to {points - 1}"
-        )
-    return [end % points for end in body] if points else list(body)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from callbacks.metrics.matching import match_boxes
+from callbacks.metrics.points import opposed
 from detectors.structures import Detections, Target
 
 
@@ -76,8 +77,8 @@ def _ends(
     """
     axis = true[:, 1] - true[:, 0]
     length = _positive(np.where(labelled, np.linalg.norm(axis, axis=-1), np.nan))
-    along = ((predicted[:, 1] - predicted[:, 0]) * axis).sum(axis=-1)
-    return length, np.where(np.isnan(along) | np.isnan(length), np.nan, along < 0)
+    known_axis = np.where(np.isnan(length)[:, None], np.nan, axis)
+    return length, opposed(predicted[:, 1] - predicted[:, 0], known_axis)
 
 
 def _positive(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

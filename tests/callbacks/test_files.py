@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from callbacks.checkpoint_io import AtomicCheckpointIO, read_checkpoint
-from callbacks.files import replacing, write_json_atomically, write_text_atomically
+from callbacks.files import replacing, replacing_path, write_json_atomically, write_text_atomically
 from detectors.errors import CheckpointError, RunError
 
 
@@ -60,6 +60,33 @@ def test_a_folder_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot write"):
         write_text_atomically(tmp_path / "file" / "x", "text")
+
+
+def test_a_library_that_opens_files_itself_gets_a_path_with_the_suffix(tmp_path: Path) -> None:
+    write_text_atomically(tmp_path / "x.mp4", "old")
+    with replacing_path(tmp_path / "x.mp4") as partial:
+        assert partial.suffix == ".mp4"
+        partial.write_text("new")
+        assert (tmp_path / "x.mp4").read_text() == "old"
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.mp4", "new")]
+
+
+def test_a_library_that_fails_or_writes_nothing_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text_atomically(tmp_path / "x.mp4", "old")
+
+    def failing() -> None:
+        with replacing_path(tmp_path / "x.mp4") as partial:
+            partial.write_text("half")
+            raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        failing()
+    with (
+        pytest.raises(RunError, match=r"cannot write .*x\.mp4"),
+        replacing_path(tmp_path / "x.mp4"),
+    ):
+        pass
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("x.mp4", "old")]
 
 
 def test_json_is_strict(tmp_path: Path) -> None:

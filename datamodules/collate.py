@@ -7,38 +7,43 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from datamodules.objects import Sample
+from datamodules.slots import Order, Slots
 from detectors.errors import LineupError
 from detectors.structures import Batch, Frame, Target
 
-Packed = tuple[Tensor, list[dict[str, Any]], dict[str, int]]
-"""Images, targets as numpy arrays (a tensor that leaves a worker costs a shared-memory file), and
-the dropped objects."""
+Packed = tuple[Tensor | int, list[dict[str, Any]], dict[str, int]]
+"""Images or the slot they are in, targets as numpy arrays (a tensor that leaves a worker costs a
+shared-memory file), and the dropped objects."""
 
 
-def collate(makers: Sequence[Callable[[], Sample]]) -> Batch | Packed | LineupError:
+def collate(order: Order[Callable[[], Sample]], slots: Slots) -> Batch | Packed | LineupError:
     """A Batch (packed in a worker); or the error that making one of the samples raised.
 
     An error raised in a worker would reach the user as a page of traceback inside its message; so
     it travels as a value, and `EpochLoader` raises it.
     """
+    slot = order.slot
     try:
-        batch = stack(makers)
+        batch = stack(order.parts, None if slot is None else slots.images[slot])
     except LineupError as error:
         return error
-    return batch if get_worker_info() is None else pack(batch)
+    return batch if get_worker_info() is None else pack(batch, slot)
 
 
-def stack(makers: Sequence[Callable[[], Sample]]) -> Batch:
-    """The images as planes, the targets listed, the dropped objects summed by step.
+def stack(
+    makers: Sequence[Callable[[], Sample]], memory: UInt8[np.ndarray, "b 3 h w"] | None = None
+) -> Batch:
+    """The images as planes (in `memory`), the targets listed, the dropped objects summed by step.
 
     The samples are made here, so that only one image at a time is there twice: its memory is used
     again for the next, and stays in the processor's cache.
     """
-    images: Any = None
+    images: Any = None if memory is None else memory[: len(makers)]
     targets: list[Target] = []
     dropped: Counter[str] = Counter()
     for number, make in enumerate(makers):
@@ -52,14 +57,16 @@ def stack(makers: Sequence[Callable[[], Sample]]) -> Batch:
     return Batch(torch.from_numpy(images), targets, dict(dropped))
 
 
-def pack(batch: Batch) -> Packed:
-    """The inverse of `unpack`."""
-    return batch.images, [_pack_target(target) for target in batch.targets], batch.dropped
+def pack(batch: Batch, slot: int | None = None) -> Packed:
+    """The inverse of `unpack`; with the slot that the images are in, if any."""
+    images = batch.images if slot is None else slot
+    return images, [_pack_target(target) for target in batch.targets], batch.dropped
 
 
-def unpack(packed: Packed) -> Batch:
+def unpack(packed: Packed, slots: Slots) -> Batch:
     """The inverse of `pack`."""
-    images, targets, dropped = packed
+    where, targets, dropped = packed
+    images = slots.receive(where, len(targets)) if isinstance(where, int) else where
     return Batch(images, [_unpack_target(target) for target in targets], dropped)
 
 

@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import lightning as L
+import numpy as np
 import torch
 
 from datamodules.collate import collate
@@ -16,6 +18,7 @@ from datamodules.mosaic import Mosaic
 from datamodules.objects import Keep
 from datamodules.sampler import EpochLoader, EpochSampler
 from datamodules.samples import Samples
+from datamodules.slots import Orders, Slots
 from datamodules.sources.source import Source
 from datamodules.splits import split_hash
 from datamodules.transforms import Pipeline
@@ -24,6 +27,9 @@ from detectors.structures import DatasetInfo, Target
 
 PREFETCHED = 4
 """Batches each worker keeps ready; uint8 images are small, and augmentation times vary."""
+
+_LARGE = 2**24
+"""Bytes. glibc keeps twice as many; it learns from blocks of up to 2**25."""
 
 
 class DetectionDataModule(L.LightningDataModule):
@@ -154,8 +160,13 @@ class DetectionDataModule(L.LightningDataModule):
         return self.source(split).fingerprint()
 
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled and augmented; the last batch is left out if incomplete and not the only one."""
-        return self._loader("train", self._training, self._mosaic, shuffle=True)
+        """Shuffled and augmented; the last batch is left out if incomplete and not the only one.
+
+        In order for `overfit_batches`, so that the first batches are the same in each epoch.
+        """
+        trainer: Any = self.trainer
+        shuffle = trainer is None or not trainer.overfit_batches
+        return self._loader("train", self._training, self._mosaic, shuffle=shuffle)
 
     def val_dataloader(self) -> EpochLoader:
         """In order, not augmented."""
@@ -173,18 +184,26 @@ class DetectionDataModule(L.LightningDataModule):
         if self.trainer is not None:
             rank, world_size = self.trainer.global_rank, self.trainer.world_size
         sampler = EpochSampler(len(source), self.seed, shuffle, rank, world_size)
+        drop_last = shuffle and len(sampler) > self.batch_size
+        slots = self._slots(pipeline.input_hw, -(-len(sampler) // self.batch_size))
         return EpochLoader(
             Samples(source, pipeline, self.seed, mosaic),
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=shuffle and len(sampler) > self.batch_size,
+            batch_sampler=Orders(sampler, self.batch_size, drop_last, slots),
             num_workers=self.num_workers,
-            collate_fn=collate,
-            worker_init_fn=_one_thread,
+            collate_fn=partial(collate, slots=slots),  # pyright: ignore[reportArgumentType]
+            worker_init_fn=partial(_start_worker, slots=slots),
             persistent_workers=self.num_workers > 0,
             prefetch_factor=PREFETCHED if self.num_workers > 0 else None,
             pin_memory=torch.cuda.is_available(),
         )
+
+    def _slots(self, input_hw: tuple[int, int], batches: int) -> Slots:
+        """As many as a loop over `batches` that keeps none can use."""
+        if self.num_workers == 0 or torch.cuda.is_available():  # pinning copies every batch anyway
+            return Slots()
+        ordered = min(self.num_workers * PREFETCHED, batches)
+        # as one arrives the next is ordered, and the loop still holds the one before
+        return Slots(ordered + 2, (self.batch_size, 3, *input_hw))
 
 
 def _check_ids(source: Source, split: str) -> None:
@@ -199,6 +218,12 @@ def _check_ids(source: Source, split: str) -> None:
         )
 
 
-def _one_thread(worker: int) -> None:
-    """Workers are the parallelism; threads of theirs would only compete."""
+def _start_worker(worker: int, slots: Slots) -> None:
+    """Workers are the parallelism; threads of theirs would only compete.
+
+    glibc keeps freed memory once it has seen a large block freed. Otherwise it returns that of each
+    image to the system and fetches it for the next, page by page: a quarter of a worker's time.
+    """
     cv2.setNumThreads(0)
+    np.empty(_LARGE, np.uint8)
+    slots.touch()

@@ -8,6 +8,7 @@ from jaxtyping import Int
 from torch.utils.data import DataLoader, Sampler
 
 from datamodules.collate import unpack
+from datamodules.slots import Orders
 from detectors.errors import LineupError
 
 
@@ -65,8 +66,12 @@ class EpochLoader(DataLoader[Any]):
     raised here, as they were.
     """
 
+    batch_sampler: Orders
+
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        slots = self.batch_sampler.slots
+        slots.allocate()
         for batch in super().__iter__():
             if isinstance(batch, LineupError):
                 raise batch
-            yield unpack(batch) if isinstance(batch, tuple) else batch
+            yield unpack(batch, slots) if isinstance(batch, tuple) else batch

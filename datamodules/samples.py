@@ -1,6 +1,6 @@
 """Samples: one split of a source as a map-style dataset of (epoch, index)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 from datamodules.mosaic import Mosaic
 from datamodules.objects import Sample, read
 from datamodules.sampler import sample_rng
+from datamodules.slots import Order
 from datamodules.sources.source import Source
 from datamodules.transforms import Pipeline
 
@@ -32,9 +33,9 @@ class Samples(Dataset[Sample]):
         rng = sample_rng(self.seed, epoch, index)
         return self.pipeline.augmented(self._framed(epoch, index, rng), rng)
 
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> list[Callable[[], Sample]]:
+    def __getitems__(self, order: Order[tuple[int, int]]) -> Order[Callable[[], Sample]]:
         """A batch, for DataLoader: `collate` makes the samples one by one."""
-        return [partial(self.__getitem__, key) for key in keys]
+        return Order(order.slot, [partial(self.__getitem__, key) for key in order.parts])
 
     def _framed(self, epoch: int, index: int, rng: np.random.Generator) -> Sample:
         if self.mosaic is not None and self.mosaic.is_due(epoch, rng):

@@ -8,6 +8,7 @@ import torch
 
 from datamodules.collate import collate, pack, stack, unpack
 from datamodules.objects import Sample
+from datamodules.slots import Order, Slots
 from detectors.errors import DataError
 from detectors.structures import Batch
 from tests.datamodules.arrays import red_box
@@ -38,7 +39,7 @@ def test_a_batch_holds_the_images_as_planes_and_sums_what_was_dropped():
 
 def test_what_leaves_a_worker_is_what_was_packed():
     batch = stack(makers())
-    again = unpack(pack(batch))
+    again = unpack(pack(batch), Slots())
     assert torch.equal(again.images, batch.images)
     assert again.dropped == batch.dropped
     for one, two in zip(again.targets, batch.targets, strict=True):
@@ -60,9 +61,9 @@ def test_an_error_travels_as_a_value_and_a_bug_does_not():
     def fail(with_what: Exception) -> Sample:
         raise with_what
 
-    assert collate([*makers(), partial(fail, error)]) is error
+    assert collate(Order(None, [*makers(), partial(fail, error)]), Slots()) is error
     with pytest.raises(IndexError, match="a bug"):
-        collate([*makers(), partial(fail, bug)])
+        collate(Order(None, [*makers(), partial(fail, bug)]), Slots())
 
 
 def test_samples_are_made_one_after_the_other_and_once():

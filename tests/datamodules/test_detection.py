@@ -13,6 +13,7 @@ from datamodules.collate import collate
 from datamodules.detection import DetectionDataModule
 from datamodules.framing import Letterbox
 from datamodules.sampler import EpochLoader, EpochSampler
+from datamodules.slots import Order, Slots
 from datamodules.sources.images import UnreadableImage
 from datamodules.sources.synthetic import SyntheticScenes
 from datamodules.sources.voc_xml import VocXml
@@ -54,8 +55,8 @@ def epoch_of(loader: EpochLoader, epoch: int) -> list[Batch]:
 
 
 def set_epoch(loader: EpochLoader, epoch: int) -> None:
-    assert isinstance(loader.sampler, EpochSampler)
-    loader.sampler.set_epoch(epoch)
+    assert isinstance(loader.batch_sampler.sampler, EpochSampler)
+    loader.batch_sampler.sampler.set_epoch(epoch)
 
 
 def names(batches: list[Batch]) -> list[str]:
@@ -236,7 +237,8 @@ def test_impossible_loader_options_are_refused(options):
 def test_what_a_worker_needs_can_be_sent_to_it():
     loader = balls().train_dataloader()
     copy = pickle.loads(pickle.dumps(loader.dataset))
-    one, two = (collate(d.__getitems__([(0, 3)])) for d in (copy, loader.dataset))
+    order = Order(None, [(0, 3)])
+    one, two = (collate(d.__getitems__(order), Slots()) for d in (copy, loader.dataset))
     assert isinstance(one, Batch)
     assert isinstance(two, Batch)
     assert_same([one], [two])

@@ -78,9 +78,9 @@ def test_a_sample_is_a_function_of_seed_epoch_and_index_whatever_the_workers(pre
     epochs = {}
     for workers in (0, 2):
         loader = datamodule(preset, workers).train_dataloader()
-        assert isinstance(loader.sampler, EpochSampler)
+        assert isinstance(loader.batch_sampler.sampler, EpochSampler)
         for epoch in (1, 0):
-            loader.sampler.set_epoch(epoch)
+            loader.batch_sampler.sampler.set_epoch(epoch)
             epochs[workers, epoch] = list(loader)
     for epoch in (0, 1):
         for one, two in zip(epochs[0, epoch], epochs[2, epoch], strict=True):

@@ -26,7 +26,7 @@ class CsvLog(Logger):
 
     def __init__(self, save_dir: str, filename: str = "metrics.csv") -> None:
         super().__init__()
-        self._path = Path(save_dir) / filename
+        self.path = Path(save_dir) / filename
         self._rows: dict[int, Row] | None = None
         self._columns: list[str] = []
         self._last_row_at = 0
@@ -45,7 +45,7 @@ class CsvLog(Logger):
     @property
     def save_dir(self) -> str:
         """The folder of the file."""
-        return str(self._path.parent)
+        return str(self.path.parent)
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
@@ -72,22 +72,20 @@ class CsvLog(Logger):
     def _load(self) -> dict[int, Row]:
         if self._rows is None:
             self._rows = {}
-            if self._path.is_file():
-                with self._path.open(newline="") as file:
-                    table = csv.DictReader(file)
-                    self._columns = list(table.fieldnames or [])
-                    self._rows = {int(row["step"]): _known(row) for row in table if _whole(row)}
+            if self.path.is_file():
+                self._columns, rows = read_log(self.path)
+                self._rows = {int(row["step"]): row for row in rows}
                 self._write_all(self._rows)
         return self._rows
 
     def _write_all(self, rows: dict[int, Row]) -> None:
         lines = [self._line(dict(zip(self._columns, self._columns, strict=True)))]
         lines += [self._line(rows[step]) for step in sorted(rows)]
-        write_text_atomically(self._path, "".join(lines))
+        write_text_atomically(self.path, "".join(lines))
         self._last_row_at = sum(len(line.encode()) for line in lines[:-1])
 
     def _write_last(self, row: Row, *, replace: bool) -> None:
-        with self._path.open("r+b") as file:
+        with self.path.open("r+b") as file:
             end = file.seek(0, os.SEEK_END)
             self._last_row_at = self._last_row_at if replace else end
             file.seek(self._last_row_at)
@@ -100,12 +98,22 @@ class CsvLog(Logger):
         return text.getvalue()
 
 
+def read_log(path: Path) -> tuple[list[str], list[Row]]:
+    """The columns of such a file, and its rows without what is empty.
+
+    A line that a killed process left half written is left out.
+    """
+    with path.open(newline="") as file:
+        table = csv.DictReader(file)
+        rows = [_known(row) for row in table if _whole(row)]
+    return list(table.fieldnames or []), rows
+
+
 def _ordered(columns: set[str]) -> list[str]:
     return [*FIRST, *sorted(columns - {*FIRST})]
 
 
 def _whole(row: dict[Any, Any]) -> bool:
-    """Not a line that a killed process left half written."""
     return None not in row and None not in row.values() and row["step"].isdecimal()
 
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 
 from callbacks.draw import contact_sheet, draw_detections
-from callbacks.files import replacing
+from callbacks.pictures import write_png
 from detectors.structures import Batch, DatasetInfo, Detections, Target
 
 Sample = tuple[np.ndarray, Target, Detections]
@@ -81,9 +80,7 @@ class Drawing(L.Callback):
         return fitting and due and trainer.is_global_zero
 
     def _write(self, sheet: np.ndarray, epoch: int) -> None:
-        encoded = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
-        with replacing(self.out_dir / f"epoch_{epoch:04d}.png") as file:
-            file.write(encoded.tobytes())
+        write_png(self.out_dir / f"epoch_{epoch:04d}.png", sheet)
 
     def _log(self, trainer: L.Trainer, sheet: np.ndarray, info: DatasetInfo) -> None:
         step = max(trainer.global_step - 1, 0)  # that of the epoch's other values

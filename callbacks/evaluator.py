@@ -10,7 +10,8 @@ import torch.distributed
 
 from callbacks import coco_files
 from callbacks.files import write_json_atomically
-from callbacks.metrics.metric import Metric
+from callbacks.metrics.metric import Illustrated, Metric
+from callbacks.pictures import log_picture, write_png
 from detectors.errors import ConfigError, RunError
 from detectors.structures import Detections, Target
 
@@ -28,6 +29,9 @@ class Evaluator(L.Callback):
 
     Writes into `out_dir`: `<split>.json` (COCO results), `<split>_ground_truth.json` (COCO) and,
     last, `<split>_manifest.json` (`provenance`, hashes of split and data, class names, metrics).
+    A metric with more to show than numbers adds `<split>_<its name in metrics>.json` and, when a
+    chosen checkpoint is scored and not after each epoch of a fit, a picture beside it, which W&B
+    and TensorBoard get as well.
 
     A plain callback without state: weight averaging copies the LightningModule, and not this.
     """
@@ -114,7 +118,7 @@ class Evaluator(L.Callback):
         complete = _is_full_pass(trainer, split)
         _check_images(found.keys(), truth.keys(), complete, split)
         ids = [image_id for image_id in truth if image_id in found]
-        values = self._score([found[i] for i in ids], [truth[i] for i in ids])
+        values, records = self._score([found[i] for i in ids], [truth[i] for i in ids])
         numbers = {image_id: number for number, image_id in enumerate(truth, start=1)}
         predictions = coco_files.results([found[i] for i in ids], numbers)
         dataset = coco_files.dataset([truth[i] for i in ids], numbers, datamodule.info)
@@ -132,22 +136,38 @@ class Evaluator(L.Callback):
         }
         write_json_atomically(self.out_dir / f"{split}.json", predictions)
         write_json_atomically(self.out_dir / f"{split}_ground_truth.json", dataset)
+        self._illustrate(trainer, split, records)
         write_json_atomically(self.out_dir / f"{split}_manifest.json", manifest, indent=2)
         return values
 
-    def _score(self, found: list[Detections], truth: list[Target]) -> dict[str, float]:
+    def _illustrate(self, trainer: L.Trainer, split: str, records: dict[str, Any]) -> None:
+        for name, record in records.items():
+            write_json_atomically(self.out_dir / f"{split}_{name}.json", record)
+            metric = self.metrics[name]
+            if trainer.state.fn != "fit" and isinstance(metric, Illustrated):
+                picture = metric.picture(record)
+                write_png(self.out_dir / f"{split}_{name}.png", picture)
+                log_picture(trainer, f"{split}/{name}", picture)
+
+    def _score(
+        self, found: list[Detections], truth: list[Target]
+    ) -> tuple[dict[str, float], dict[str, Any]]:
+        """The numbers of all metrics, and the records of those that have one."""
         values: dict[str, float] = {}
+        records: dict[str, Any] = {}
         for name, metric in self.metrics.items():
             metric.reset()
             metric.update(found, truth)
             measured = metric.compute()
+            if isinstance(metric, Illustrated):
+                records[name] = metric.record()
             metric.reset()
             if twice := values.keys() & measured.keys():
                 raise ConfigError(
                     f"metrics.{name} and another metric both report {sorted(twice)}: remove one"
                 )
             values |= measured
-        return values
+        return values, records
 
     def _log(self, pl_module: L.LightningModule, split: str, values: dict[str, float]) -> None:
         for name, value in values.items():

@@ -70,7 +70,7 @@ def show(metrics: dict[str, float], split: str, out: Path) -> None:
 
     table = Table("metric", split, header_style="bold")
     for name, value in metrics.items():
-        table.add_row(name, "n/a (0 objects)" if value != value else f"{value:.4f}")
+        table.add_row(name, "n/a (nothing to measure)" if value != value else f"{value:.4f}")
     Console().print(table)
     print(f"predictions and manifest: {out}")
 

@@ -30,7 +30,7 @@ PLACEHOLDERS: dict[str, Any] = {
 
 NOT_IN_DIGEST = (
     *("logger", "hydra", "choices", "fresh"),
-    *("callbacks.progress", "callbacks.drawing", "callbacks.lr_monitor"),
+    *("callbacks.progress", "callbacks.drawing", "callbacks.loss_curves", "callbacks.lr_monitor"),
     *("datamodule.num_workers", "datamodule.download", "datamodule.archives"),
     *("trainer.log_every_n_steps", "trainer.profiler"),
 )

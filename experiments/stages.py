@@ -134,7 +134,7 @@ def _check(config: DictConfig) -> None:
 
 
 def _without_scores(staged: DictConfig, folder: Path) -> None:
-    """Half a detector has no scores: no validation, and no chart but the CSV of its losses."""
+    """Half a detector has no scores: no validation, and no log but the CSV of its losses."""
     staged.paths.run_dir = str(folder)
     staged.trainer.limit_val_batches = 0
     for callback in ("evaluator", "drawing", "checkpoint_best"):

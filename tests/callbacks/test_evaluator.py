@@ -6,18 +6,24 @@ import math
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
 from callbacks.csv_log import CsvLog
 from callbacks.evaluator import Evaluator
 from callbacks.metrics.coco_ap import CocoAP
+from callbacks.metrics.curves import Curves
 from callbacks.metrics.metric import Metric
 from callbacks.metrics.oks import OKS
 from callbacks.metrics.pck import PCK
+from callbacks.pictures import log_picture
 from detectors.errors import ConfigError, RunError
 from detectors.structures import DatasetInfo, Detections, Frame, Target
 from tests.callbacks.test_files import no_room_beyond
@@ -171,6 +177,58 @@ def test_keypoint_metrics_of_boxes_are_nan_and_disturb_nothing(tmp_path: Path) -
     assert callback.results["val"]["map"] == 1.0
     assert math.isnan(callback.results["val"]["oks_map"])
     assert files(tmp_path)[2]["metrics"]["pck_box_10"] is None
+
+
+def with_curves(folder: Path) -> Evaluator:
+    metrics = {"coco": CocoAP(INFO.class_names), "curves": Curves(INFO.class_names)}
+    return Evaluator(metrics, str(folder / "predictions"))
+
+
+def test_scoring_a_checkpoint_leaves_the_curves_as_numbers_and_as_a_picture(tmp_path: Path) -> None:
+    data, callback = ToyData(), with_curves(tmp_path)
+    data.samples[0][2].boxes += 40  # not found
+    trainer(tmp_path, callback).test(toy_module(Oracle(data)), data, verbose=False)
+    values, folder = callback.results["test"], tmp_path / "predictions"
+    assert (values["precision"], values["recall"], values["confidence"]) == (7 / 8, 7 / 8, 0.75)
+    record = json.loads((folder / "test_curves.json").read_text())
+    assert record["best"]["f1"] == values["f1"] == 7 / 8
+    assert record["pooled"]["recall"][749:752] == [0.875, 0.875, 0.0]
+    assert cv2.imread(str(folder / "test_curves.png")).ndim == 3
+    assert files(tmp_path, "test")[2]["metrics"]["f1"] == values["f1"]
+
+
+def test_the_epochs_of_a_fit_leave_the_curves_as_numbers_only(tmp_path: Path) -> None:
+    data = ToyData()
+    trainer(tmp_path, with_curves(tmp_path), max_epochs=1).fit(toy_module(Oracle(data)), data)
+    folder = tmp_path / "predictions"
+    assert json.loads((folder / "val_curves.json").read_text())["best"]["f1"] == 1.0
+    assert not list(folder.glob("*.png"))
+
+
+class Wall(WandbLogger):
+    """Takes the pictures that W&B would get."""
+
+    def __init__(self) -> None:
+        self.pictures: dict[str, Any] = {}
+
+    def log_image(self, key: str, images: list, step: int | None = None, **rest: Any) -> None:
+        (self.pictures[key],) = images
+
+
+def test_wandb_and_tensorboard_get_the_picture_that_is_written(tmp_path: Path) -> None:
+    data, wall = ToyData(), Wall()
+    board = TensorBoardLogger(str(tmp_path), name=None, version="tensorboard")
+    run = trainer(tmp_path, with_curves(tmp_path), logger=board)
+    run.validate(toy_module(Oracle(data)), data, verbose=False)
+    written = cv2.imread(str(tmp_path / "predictions/val_curves.png"))[..., ::-1]
+    run.loggers = [wall]
+    log_picture(run, "val/curves", written)
+    assert (wall.pictures["val/curves"] == written).all()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    encoded = events.Images("val/curves")[0].encoded_image_string
+    logged = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    assert (logged[..., ::-1] == written).all()
 
 
 def test_an_image_without_detections_counts_as_missed(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ def run_dir(*overrides: str) -> str:
         "paths.runs=elsewhere",
         "fresh=true",
         "callbacks.progress=null",
+        "callbacks.drawing=null",
+        "callbacks.loss_curves.every_n_epochs=1",
     ],
 )
 def test_what_does_not_change_the_result_does_not_change_the_folder(override: str):

@@ -129,6 +129,12 @@ def test_the_run_is_scored_once_at_its_end(finished):
     assert not list((run_dir / "stages").rglob("predictions"))
 
 
+def test_every_stage_leaves_the_curves_of_its_losses(finished):
+    run_dir = Path(finished.paths.run_dir)
+    folders = [stages.stage_dir(run_dir, name) for name in NAMES[:-1]] + [run_dir]
+    assert all((folder / "curves.png").is_file() for folder in folders)
+
+
 def test_started_again_finished_stages_are_left_alone_and_the_result_is_answered(finished):
     files = [*Path(finished.paths.run_dir).rglob("*.ckpt")]
     times = {path: path.stat().st_mtime_ns for path in files}

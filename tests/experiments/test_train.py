@@ -46,6 +46,8 @@ def test_a_run_leaves_manifest_config_checkpoints_predictions_log_and_pictures(f
             "predictions/val_manifest.json",
         ),
         *("predictions/test.json", "predictions/test_manifest.json"),
+        *("predictions/val_curves.json", "predictions/val_curves.png"),
+        *("predictions/test_curves.json", "predictions/test_curves.png", "curves.png"),
     ):
         assert (finished / name).is_file(), name
     assert list((finished / "images").glob("epoch_*.png"))

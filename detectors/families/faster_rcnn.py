@@ -179,7 +179,7 @@ def _one_depth(pyramid: nn.Module) -> int:
     if len(set(channels)) > 1:
         raise ConfigError(
             f"{type(pyramid).__name__} gives maps of {channels} channels and the RPN takes one "
-            "depth: add neck=feature_pyramid, or choose backbone=resnet50_fpn or timm_fpn"
+            "depth: add neck=fpn, or choose backbone=resnet50_fpn or timm_fpn"
         )
     return channels[0]
 

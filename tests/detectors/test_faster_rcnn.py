@@ -167,7 +167,7 @@ def test_a_part_that_does_not_exist_cannot_be_frozen():
 def test_maps_of_several_depths_need_a_neck():
     two = Small()
     two.channels, two.strides = [6, 12], [8, 16]
-    with pytest.raises(ConfigError, match=r"neck=feature_pyramid") as error:
+    with pytest.raises(ConfigError, match=r"neck=fpn") as error:
         small_faster_rcnn(backbone=two)
     assert "\n" not in str(error.value)
 

@@ -15,6 +15,7 @@ from detectors.families.faster_rcnn_loss import FasterRCNNRaw, RoILoss, RPNLoss
 from detectors.families.faster_rcnn_weights import load_torchvision
 from detectors.freezing import freeze, hold
 from detectors.heads.roi import OPERATORS, RoIPooler
+from detectors.necks.neck import Neck
 from detectors.ops.boxes import map_boxes
 from detectors.ops.cell_anchors import CONVENTIONS, CellAnchors
 from detectors.ops.proposals import ProposalFilter, decode_limited
@@ -66,7 +67,7 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         roi_loss: RoILoss,
         suppression: Suppression,
         num_classes: int,
-        neck: Callable[..., nn.Module] | None = None,
+        neck: Callable[..., Neck] | None = None,
         regime: str = "approximate_joint",
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -84,9 +85,9 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         self.given: Mapping[str, Tensor] | None = None
         self.backbone = backbone
         self.neck = neck and neck(in_channels=backbone.channels, strides=backbone.strides)
-        pyramid = self.neck or backbone
+        pyramid = backbone if self.neck is None else self.neck
         channels = _one_depth(pyramid)
-        self.strides: list[int] = list(pyramid.strides)  # pyright: ignore[reportArgumentType]
+        self.strides = list(pyramid.strides)
         self.rpn = rpn(in_channels=channels, per_cell=anchors.per_cell)
         self.head = head(in_features=channels * pooler.size**2, num_classes=num_classes)
         self.mean: Tensor
@@ -173,9 +174,9 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         return Detections(boxes=boxes[kept], scores=flat[kept], labels=labels[kept], frame=frame)
 
 
-def _one_depth(pyramid: nn.Module) -> int:
+def _one_depth(pyramid: Backbone | Neck) -> int:
     """The channels of every level: one head serves them all."""
-    channels = list(pyramid.channels)  # pyright: ignore[reportArgumentType]
+    channels = pyramid.channels
     if len(set(channels)) > 1:
         raise ConfigError(
             f"{type(pyramid).__name__} gives maps of {channels} channels and the RPN takes one "

@@ -1,6 +1,7 @@
 """Faster R-CNN: a network proposes regions, a second stage on the same features names them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -47,8 +48,7 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         weights: null, `coco`, or the path of a file with torchvision's keys of
             fasterrcnn_resnet50_fpn; another number of classes leaves the last layers fresh.
 
-    `given` (null unless a stage sets it): proposals per image_id, xyxy in ORIGINAL px, on which the
-    second stage trains in place of the network's own. They follow the augmentation by the frame.
+    It is a `Proposer`.
 
     Paper: Ren et al. 2015. Layers that torchvision's model shares give its very numbers.
     """
@@ -151,6 +151,11 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         """
         deltas = raw.deltas if self.regime == "joint" else raw.deltas.detach()
         return choice(raw.objectness, deltas, raw.anchors, raw.per_level, raw.image_hw)
+
+    def proposals_to_keep(self, raw: FasterRCNNRaw) -> list[Float[Tensor, "_ 4"]]:
+        """As many as train the second stage, chosen among all anchors (py-faster-rcnn: 2000)."""
+        every = replace(self.train_proposals, pre_nms=raw.objectness.shape[1])
+        return self.propose(raw, every)
 
     def _given(self, frame: Frame, raw: FasterRCNNRaw) -> Float[Tensor, "_ 4"]:
         """The proposals that were made earlier, seen through the augmentation of this image."""

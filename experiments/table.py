@@ -191,7 +191,7 @@ def _identity(manifest: dict[str, Any]) -> str:
 
 def _names(manifest: dict[str, Any]) -> list[str]:
     chosen = manifest["choices"]
-    variant = [*(chosen.get("ablation") or []), chosen.get("regime")]
+    variant = [chosen.get("regime"), *(chosen.get("ablation") or [])]
     return [
         "+".join([str(chosen["detector"]), *(str(name) for name in variant if name)]),
         str(chosen["backbone"]),

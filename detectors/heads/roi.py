@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align, roi_pool
 from torchvision.ops.poolers import LevelMapper
 
+from detectors.backbones.vgg16 import vgg16_weights
 from detectors.ops.roi_sampling import sample_rois
+from detectors.pretrained import load_matching
 
 OPERATORS = ("pool", "align", "sample")
 
@@ -77,13 +79,21 @@ class TwoFCHead(nn.Module):
 
     The configuration gives it as a partial; the family completes it with `in_features` and
     `num_classes`. `dropout` follows each ReLU. Logit 0 is the background, which has no box.
+    `weights`: null, or as for the backbone `VGG16`; of the same file, its two hidden layers are
+    taken, which fit with `hidden` 4096 on 7x7 features of its 512 channels.
 
     Paper: Girshick 2015, sections 2.2 and 4.1: the two new layers start at N(0, 0.01²) and
     N(0, 0.001²).
     """
 
     def __init__(
-        self, *, in_features: int, num_classes: int, hidden: int = 1024, dropout: float = 0.0
+        self,
+        *,
+        in_features: int,
+        num_classes: int,
+        hidden: int = 1024,
+        dropout: float = 0.0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -95,6 +105,11 @@ class TwoFCHead(nn.Module):
         for layer, std in ((self.class_logits, 0.01), (self.box_codes, 0.001)):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
+        if weights is not None:
+            layers = nn.ModuleDict({"0": self.fc6, "3": self.fc7})  # numbered as torchvision's
+            classifier = vgg16_weights(weights, "classifier.", norm=False)
+            own = {key.removeprefix("classifier."): tensor for key, tensor in classifier.items()}
+            load_matching(layers, own, weights)
 
     def forward(
         self, pooled: Float[Tensor, "r _ _ _"]

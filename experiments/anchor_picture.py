@@ -56,7 +56,7 @@ def draw_anchors(
         image, objects: as the network gets them; boxes xyxy, px.
         anchors: drawn on every level.
         shares: stride of a level -> the share of objects that each anchor of a cell covers.
-        fields: stride -> the receptive field of the last layer; levels may lack one.
+        fields: stride -> the receptive field of its map; levels may lack one.
     """
     pixels, boxes = image.permute(1, 2, 0).numpy(), objects.tolist()
     panels, captions = [], []

@@ -70,8 +70,9 @@ def main() -> None:
         covered = coverage(anchors, strides, batches)
     console.print(coverage_table(anchors, covered, arguments.split))
     at_half = {stride: [s[0] for s in shares] for stride, shares in covered.shares.items()}
-    last = {field.stride: field for field in fields.values()}
-    picture = draw_anchors(first.images[0], first.targets[0].boxes, anchors, at_half, last)
+    picture = draw_anchors(
+        first.images[0], first.targets[0].boxes, anchors, at_half, largest_by_stride(fields)
+    )
     cv2.imwrite(str(arguments.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     print(f"anchors of the middle cell of each level: {arguments.out}")
 
@@ -87,6 +88,11 @@ def layer_fields(net: nn.Module, image_hw: tuple[int, int]) -> dict[str, Field]:
     if rpn is None or net.neck is not None:  # a neck's enlarged maps have no field of one size
         return fields_of(_named(parts), backbone, images)
     return fields_of(_named(parts | {"rpn": rpn}), lambda x: rpn(backbone(x)), images)
+
+
+def largest_by_stride(fields: dict[str, Field]) -> dict[float, Field]:
+    """What a cell of the last map of each stride sees; a shortcut, which runs last, sees less."""
+    return {field.stride: field for field in sorted(fields.values(), key=lambda f: f.size)}
 
 
 def _named(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:

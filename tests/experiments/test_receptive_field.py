@@ -55,6 +55,18 @@ def test_vggs_last_layer_has_its_field_at_scale_paper():
     assert numbers["rpn.conv"] == (228, 16, 7.5)
 
 
+def test_a_map_sees_what_its_longest_way_sees_though_a_shortcut_runs_last():
+    config = build.compose(["detector=faster_rcnn", "scale=paper", "protocol.pretraining=null"])
+    with torch.device("meta"):
+        net = build.instantiate(config.detector.net)
+    fields = receptive_field.layer_fields(net, (96, 96))
+    largest = receptive_field.largest_by_stride(fields)
+    assert {s: largest[s].size for s in (4, 8, 16, 32)} == {4: 35, 8: 91, 16: 267, 32: 427}
+    one_block = {name: field for name, field in fields.items() if "layer1.0" in name}
+    assert list(one_block)[-1].endswith("downsample.0")
+    assert receptive_field.largest_by_stride(one_block)[4].size == 19
+
+
 @settings(deadline=None)
 @given(
     x=st.floats(-50, 50),

@@ -55,12 +55,13 @@ class Canvas:
         """px between the marks and texts of the legend."""
 
     def box(self, box: Sequence[float], color: Color, text: str, *, annotated: bool) -> None:
-        """An outline with a text."""
+        """An outline with a text; without one if it is empty."""
         x1, y1, x2, y2 = (value * self.factor for value in box)
         corners = [(x1, y1), (x2, y1), (x2, y2), (x1, y2)]
         for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
             self._line(start, end, color, self.unit if annotated else self.unit + 1, annotated)
-        self.labels.append(_Label(text, color, (x1, y1, x2, y2), below=annotated))
+        if text:
+            self.labels.append(_Label(text, color, (x1, y1, x2, y2), below=annotated))
 
     def bone(self, start: Place, end: Place, color: Color, *, annotated: bool) -> None:
         """A thin line between two points."""

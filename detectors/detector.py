@@ -1,11 +1,11 @@
 """The contract every detector family fulfils. `Raw` is the family's own small dataclass."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Generic, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from detectors.errors import ConfigError
@@ -64,3 +64,19 @@ class Detector(nn.Module, ABC, Generic[Raw]):
                 f"{type(self).__name__} needs height and width divisible by {self.size_divisor} "
                 f"and got {height}x{width}: change protocol.input_hw"
             )
+
+
+@runtime_checkable
+class Proposer(Protocol):
+    """A detector of two stages that can be trained one after the other (regime=alternating).
+
+    It also has an argument `frozen`: the names of its parts that do not learn.
+    """
+
+    given: Mapping[str, Tensor] | None
+    """image_id -> proposals, xyxy in ORIGINAL px, on which the second stage trains in place of the
+    first one's; they follow the augmentation by the frame. Null: the first one's own."""
+
+    def proposals_to_keep(self, raw: Any) -> list[Float[Tensor, "_ 4"]]:
+        """Per image, the proposals that a later fit may be `given`; xyxy in px of the input."""
+        ...

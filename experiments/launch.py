@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from detectors.errors import RunError
 from experiments import runs
@@ -48,14 +48,24 @@ class Job:
 
 
 class ProcessLauncher(Launcher):
-    """Starts up to `jobs` processes at a time with `threads` CPU threads each."""
+    """Starts up to `jobs` processes at a time with `threads` CPU threads each.
+
+    `leave_out`: a job whose configuration has all values of one of these ({dotted.key: value}) is
+    no part of the grid. What amounts to the same run is one job.
+    """
 
     # what Hydra asks of a plugin; build.register puts it there
     __module__ = "hydra_plugins.lineup"
 
-    def __init__(self, jobs: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        jobs: int | None = None,
+        threads: int | None = None,
+        leave_out: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
         self.jobs = jobs
         self.threads = threads
+        self.leave_out = leave_out
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -73,14 +83,19 @@ class ProcessLauncher(Launcher):
         gpus = visible_gpus()
         slots = self.jobs or len(gpus) or len(os.sched_getaffinity(0))
         threads = self.threads or max(1, len(os.sched_getaffinity(0)) // slots)
-        jobs = [self._job(list(overrides)) for overrides in job_overrides]
+        jobs = self._jobs(job_overrides)
         self._run_all(jobs, slots, gpus, threads)
         report(Path(self.config.hydra.sweep.dir), [asdict(job) for job in jobs])
         return [_job_return(job, self.config) for job in jobs]
 
-    def _job(self, overrides: list[str]) -> Job:
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
-        return Job(overrides, str(config.paths.run_dir))
+    def _jobs(self, job_overrides: Sequence[Sequence[str]]) -> list[Job]:
+        jobs: dict[str, Job] = {}
+        for overrides in map(list, job_overrides):
+            config = self.hydra_context.config_loader.load_sweep_config(self.config, overrides)
+            if not any(has_values(config, values) for values in self.leave_out):
+                run_dir = str(config.paths.run_dir)
+                jobs.setdefault(run_dir, Job(overrides, run_dir))
+        return list(jobs.values())
 
     def _run_all(self, jobs: list[Job], slots: int, gpus: list[str], threads: int) -> None:
         free: queue.Queue[str] = queue.Queue()
@@ -100,6 +115,11 @@ class ProcessLauncher(Launcher):
 
         with _ended_with_us(running), ThreadPoolExecutor(slots) as pool:
             list(pool.map(run, enumerate(jobs, start=1)))
+
+
+def has_values(config: DictConfig, values: Mapping[str, Any]) -> bool:
+    """Whether a configuration has each of the values at its dotted key."""
+    return all(OmegaConf.select(config, key) == value for key, value in values.items())
 
 
 def visible_gpus() -> list[str]:

@@ -1,8 +1,9 @@
 """`lineup receptive-field detector=...`: what each layer sees, and which objects the anchors cover.
 
 Takes the overrides of `lineup train`. Prints size, stride and offset of the layers' receptive
-fields; of a detector with anchors in cells (Faster R-CNN) also the share of the objects of
-`--split` that each anchor covers, and it draws the anchors of one cell on an image.
+fields, and which of their cells stands in the middle of the image; of a detector with anchors in
+cells (Faster R-CNN) also the share of the objects of `--split` that each anchor covers, and it
+draws the anchors of one cell on an image.
 """
 
 import argparse
@@ -11,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
 from jaxtyping import Float
 from omegaconf import DictConfig
@@ -26,19 +26,22 @@ from detectors.ops.cell_anchors import CellAnchors
 from detectors.ops.receptive_field import Field, fields_of
 from detectors.structures import Batch
 from experiments import build
+from experiments.anchor_picture import draw_anchors
 from experiments.quiet import quiet_libraries
 
 THRESHOLDS = (0.5, 0.7)
-COLOURS = ((230, 60, 60), (60, 200, 60), (70, 110, 255), (240, 180, 30), (200, 70, 220))
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Coverage:
-    """Of one anchor of a cell, wherever it stands: the share of the objects, per IoU threshold."""
+    """The share of the `objects` that anchors cover at each IoU threshold, wherever they stand.
 
-    stride: int
-    box: list[float]
-    shares: list[float]
+    `shares` per stride of a level and anchor of its cells, and of all of them `together`.
+    """
+
+    objects: int
+    shares: dict[int, list[list[float]]]
+    together: list[float]
 
 
 def main() -> None:
@@ -54,7 +57,8 @@ def main() -> None:
     height, width = config.protocol.input_hw
     with torch.device("meta"):  # shapes without weights
         net = build.instantiate(config.detector.net)
-    console.print(field_table(layer_fields(net, (height, width)), arguments.layers))
+    fields = layer_fields(net, (height, width))
+    console.print(field_table(fields, arguments.layers, height))
     anchors = getattr(net, "anchors", None)
     if not isinstance(anchors, CellAnchors):
         print("this detector has no anchors of several shapes in its cells")
@@ -63,20 +67,36 @@ def main() -> None:
     with quiet_libraries():
         batches = images_of(config, arguments.split)
         first = next(iter(batches))
-        covered, total = coverage(anchors, strides, batches)
-    console.print(coverage_table(covered, total, arguments.split))
-    picture = draw(first.images[0].permute(1, 2, 0).numpy(), anchors, strides)
+        covered = coverage(anchors, strides, batches)
+    console.print(coverage_table(anchors, covered, arguments.split))
+    at_half = {stride: [s[0] for s in shares] for stride, shares in covered.shares.items()}
+    picture = draw_anchors(
+        first.images[0], first.targets[0].boxes, anchors, at_half, largest_by_stride(fields)
+    )
     cv2.imwrite(str(arguments.out), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     print(f"anchors of the middle cell of each level: {arguments.out}")
 
 
 def layer_fields(net: nn.Module, image_hw: tuple[int, int]) -> dict[str, Field]:
-    """The receptive fields of the backbone's layers."""
+    """The receptive fields of the backbone's layers, and of an RPN right upon them."""
     backbone = net.backbone
     assert isinstance(backbone, nn.Module)
     device = next(backbone.parameters()).device
     images = torch.zeros(1, 3, *image_hw, device=device)
-    return fields_of(dict(backbone.named_modules()), backbone.eval(), images)
+    parts: dict[str, nn.Module] = {"backbone": backbone.eval()}
+    rpn = getattr(net, "rpn", None)
+    if rpn is None or net.neck is not None:  # a neck's enlarged maps have no field of one size
+        return fields_of(_named(parts), backbone, images)
+    return fields_of(_named(parts | {"rpn": rpn}), lambda x: rpn(backbone(x)), images)
+
+
+def largest_by_stride(fields: dict[str, Field]) -> dict[float, Field]:
+    """What a cell of the last map of each stride sees; a shortcut, which runs last, sees less."""
+    return {field.stride: field for field in sorted(fields.values(), key=lambda f: f.size)}
+
+
+def _named(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    return dict(nn.ModuleDict(parts).named_modules())
 
 
 def images_of(config: DictConfig, split: str) -> Iterable[Batch]:
@@ -90,55 +110,46 @@ def images_of(config: DictConfig, split: str) -> Iterable[Batch]:
     return datamodule.test_dataloader()
 
 
-def coverage(
-    anchors: CellAnchors, strides: list[int], batches: Iterable[Batch]
-) -> tuple[list[Coverage], Coverage]:
-    """Per anchor, and of all together, the share of the objects that one of its places covers.
+def coverage(anchors: CellAnchors, strides: list[int], batches: Iterable[Batch]) -> Coverage:
+    """An object is covered at a threshold if its best IoU reaches it. Anchors may cross the border.
 
-    An object is covered at a threshold if its best IoU reaches it. Anchors may cross the border.
+    Crowd and difficult objects do not count.
     """
     best = torch.cat([_best(anchors, strides, batch) for batch in batches])  # (objects, anchors)
-    boxes = [(s, box) for s in strides for box in anchors.of_cell(s).tolist()]
-    shares = [[_share(column, t) for t in THRESHOLDS] for column in best.unbind(1)]
-    rows = [Coverage(s, box, share) for (s, box), share in zip(boxes, shares, strict=True)]
-    together = best.amax(1)
-    return rows, Coverage(0, [], [_share(together, t) for t in THRESHOLDS])
+    levels = zip(strides, best.split(anchors.per_cell, dim=1), strict=True)
+    shares = {stride: [_shares(one) for one in level.unbind(1)] for stride, level in levels}
+    return Coverage(len(best), shares, _shares(best.amax(1)))
 
 
-def field_table(fields: dict[str, Field], last: int) -> Table:
+def field_table(fields: dict[str, Field], last: int, image_side: int) -> Table:
     """The last so many layers; 0: all of them."""
-    table = Table("layer", "size px", "stride px", "offset px", header_style="bold")
+    heads = ("size", "stride", "offset", "cell at mid-height")
+    title = "receptive fields along one axis, px"
+    table = Table("layer", *heads, title=title, header_style="bold")
+    middle = (image_side - 1) / 2
     for name, field in list(fields.items())[-last:]:
-        table.add_row(name, *(f"{v:g}" for v in (field.size, field.stride, field.offset)))
+        numbers = (field.size, field.stride, field.offset, field.cell(middle))
+        table.add_row(name, *(f"{number:.6g}" for number in numbers))
     return table
 
 
-def coverage_table(rows: list[Coverage], total: Coverage, split: str) -> Table:
+def coverage_table(anchors: CellAnchors, covered: Coverage, split: str) -> Table:
     """One row per anchor, and one for all."""
-    heads = [f"{split} objects at IoU {threshold}" for threshold in THRESHOLDS]
-    table = Table("stride px", "anchor w x h px", *heads, header_style="bold")
-    for row in rows:
-        x1, y1, x2, y2 = row.box
-        table.add_row(f"{row.stride}", f"{x2 - x1:.0f} x {y2 - y1:.0f}", *map(_percent, row.shares))
+    heads = [f"IoU >= {threshold}" for threshold in THRESHOLDS]
+    title = f"share of the {covered.objects} {split} objects that an anchor covers"
+    table = Table("stride px", "anchor w x h px", *heads, title=title, header_style="bold")
+    for stride, of_cell in covered.shares.items():
+        boxes = anchors.of_cell(stride).tolist()
+        for (x1, y1, x2, y2), shares in zip(boxes, of_cell, strict=True):
+            table.add_row(f"{stride}", f"{x2 - x1:.0f} x {y2 - y1:.0f}", *map(_percent, shares))
     table.add_section()
-    table.add_row("", "any of them", *map(_percent, total.shares))
+    table.add_row("", "any of them", *map(_percent, covered.together))
     return table
-
-
-def draw(image: np.ndarray, anchors: CellAnchors, strides: list[int]) -> np.ndarray:
-    """The image with the anchors of the middle cell of each level, a colour per level."""
-    picture = np.ascontiguousarray(image)
-    for level, stride in enumerate(strides):
-        middle = [side // 2 // stride * stride for side in (image.shape[1], image.shape[0])]
-        for box in anchors.of_cell(stride).tolist():
-            x1, y1, x2, y2 = (round(v + middle[i % 2]) for i, v in enumerate(box))
-            cv2.rectangle(picture, (x1, y1), (x2, y2), COLOURS[level % len(COLOURS)], 1)
-    return picture
 
 
 def _best(anchors: CellAnchors, strides: list[int], batch: Batch) -> Float[Tensor, "n k"]:
     """Per object of a batch, the best IoU of each anchor over all places of an image."""
-    boxes = torch.cat([target.boxes for target in batch.targets])
+    boxes = torch.cat([t.boxes[~(t.crowd | t.difficult)] for t in batch.targets])
     height, width = batch.images.shape[-2:]
     columns = []
     for stride in strides:
@@ -148,8 +159,9 @@ def _best(anchors: CellAnchors, strides: list[int], batch: Batch) -> Float[Tenso
     return torch.cat(columns, dim=1)
 
 
-def _share(best: Float[Tensor, " n"], threshold: float) -> float:
-    return (best >= threshold).float().mean().item() if len(best) else float("nan")
+def _shares(best: Float[Tensor, " n"]) -> list[float]:
+    """Per threshold; NaN without objects."""
+    return [(best >= threshold).float().mean().item() for threshold in THRESHOLDS]
 
 
 def _percent(share: float) -> str:

@@ -3,12 +3,12 @@
 
 Every stage but the last leaves a checkpoint and its proposals below `stages/NAME` of the run's
 folder, and is not scored; the last one is the run itself. Started again, finished stages are
-skipped, and an interrupted one goes on from its last checkpoint.
+skipped, and an interrupted one goes on from its last checkpoint: the end is the same to the last
+bit.
 """
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from callbacks.files import write_json_atomically
 from datamodules.detection import DetectionDataModule
+from detectors.detector import Proposer
 from detectors.errors import ConfigError
-from detectors.families.faster_rcnn import FasterRCNN
 from detectors.lit import LitDetector
 from detectors.structures import Detections
 from experiments import build, checkpoints, fit, runs
 
-DONE = "done.json"
+STAGE = "stage.json"
 PROPOSALS = "proposals.pt"
 
 
@@ -66,19 +66,14 @@ def build_stage(staged: DictConfig, name: str, run_dir: Path) -> LitDetector:
 
 
 def propose(module: LitDetector, config: DictConfig) -> dict[str, Tensor]:
-    """image_id -> proposals of each training image, unaugmented, xyxy in ORIGINAL px, on the CPU.
-
-    As many as train the second stage (`train_proposals.post_nms`), of all anchors.
-    """
-    net = module.net
-    assert isinstance(net, FasterRCNN)
-    choice = replace(net.train_proposals, pre_nms=2**62)
+    """image_id -> proposals of each training image, not augmented, xyxy in ORIGINAL px."""
+    net = _proposer(module)
     found: dict[str, Tensor] = {}
-    net.eval()
+    module.eval()
     with torch.no_grad():
         for batch in _training_images(config):
-            raw = net(batch.images.to(module.device))
-            for target, boxes in zip(batch.targets, net.propose(raw, choice), strict=True):
+            raw = module.net(batch.images.to(module.device))
+            for target, boxes in zip(batch.targets, net.proposals_to_keep(raw), strict=True):
                 zeros = boxes.new_zeros(len(boxes))
                 proposed = Detections(boxes, zeros, zeros.long(), target.frame).to("cpu")
                 found[target.frame.image_id] = proposed.to_original().boxes
@@ -89,11 +84,14 @@ def _fit_stage(staged: DictConfig, name: str, run_dir: Path) -> None:
     folder = stage_dir(run_dir, name)
     datamodule: DetectionDataModule = build.instantiate(staged.datamodule)
     datamodule.setup("fit")
-    data = {"train": datamodule.fingerprint("train")}
-    done = folder / DONE
-    if done.is_file():
-        runs.refuse_changed_data(run_dir, json.loads(done.read_text())["data"], data)
-        return
+    state = {"finished": False, "data": {"train": datamodule.fingerprint("train")}}
+    if (folder / STAGE).is_file():
+        earlier = json.loads((folder / STAGE).read_text())
+        runs.refuse_changed_data(run_dir, earlier["data"], state["data"])
+        if earlier["finished"]:
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(folder / STAGE, state)
     print(f"{run_dir}: stage {name}, {staged.protocol.epochs} epochs", flush=True)
     module = build_stage(staged, name, run_dir)
     trainer = fit.make_trainer(staged)
@@ -102,8 +100,10 @@ def _fit_stage(staged: DictConfig, name: str, run_dir: Path) -> None:
     trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
+    checkpoints.load_weights(module, last)  # what the next stage starts from, also under EMA
+    module.to(trainer.strategy.root_device)  # which Lightning has left
     torch.save(propose(module, staged), folder / PROPOSALS)
-    write_json_atomically(done, {"data": data, "epochs": staged.protocol.epochs})
+    write_json_atomically(folder / STAGE, state | {"finished": True})
 
 
 def _check(config: DictConfig) -> None:
@@ -147,10 +147,20 @@ def _prepare(module: LitDetector, staged: DictConfig, name: str, run_dir: Path) 
     stage = staged.stages[name]
     if stage.init_from is not None:
         checkpoints.load_weights(module, stage_dir(run_dir, stage.init_from) / fit.LAST)
+    elif staged.init_from is not None:
+        checkpoints.load_weights(module, Path(staged.init_from))
     if stage.proposals_from is not None:
-        assert isinstance(module.net, FasterRCNN)
         path = stage_dir(run_dir, stage.proposals_from) / PROPOSALS
-        module.net.given = torch.load(path, weights_only=True)
+        _proposer(module).given = torch.load(path, weights_only=True)
+
+
+def _proposer(module: LitDetector) -> Proposer:
+    if not isinstance(module.net, Proposer):
+        raise ConfigError(
+            f"stages train on kept proposals, of which {type(module.net).__name__} has none: "
+            "set detector=faster_rcnn, or leave regime=alternating out"
+        )
+    return module.net
 
 
 def _training_images(config: DictConfig) -> Iterator[Any]:

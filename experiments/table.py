@@ -89,12 +89,13 @@ def markdown(rows: Sequence[Row], failed: dict[str, str]) -> str:
 def as_csv(rows: Sequence[Row]) -> str:
     """One line per run, unrounded: for whoever computes something else from it."""
     text = io.StringIO()
-    columns = ["name", "detector", "backbone", "dataset", "scale", "seed", "split", "map_50", "map"]
+    columns = ["name", "detector", "backbone", "variant", "dataset", "scale", "seed", "split"]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*columns, "parameters", "seconds_per_image"])
+    writer.writerow([*columns, "map_50", "map", "parameters", "seconds_per_image"])
     for row in rows:
         for m, ap50, ap in zip(row.manifests, row.scores("map_50"), row.scores("map"), strict=True):
-            names = [m["name"], *_names(m), m["seed"], m["scored_split"]]
+            chosen = [m["choices"]["detector"], m["choices"]["backbone"], "+".join(_variant(m))]
+            names = [m["name"], *chosen, m["dataset"], m["scale"], m["seed"], m["scored_split"]]
             writer.writerow(
                 [*names, ap50, ap, m["cost"]["parameters"], m["cost"]["seconds_per_image"]]
             )
@@ -121,10 +122,9 @@ def show(rows: Sequence[Row], failed: dict[str, str]) -> None:
 
 def cells(row: Row) -> list[str]:
     """One line of the table, as text."""
-    family, backbone, dataset, scale = _names(row.first)
     return [
-        f"{family}-{backbone} {scale}",
-        dataset,
+        _member(row.first),
+        row.first["dataset"],
         str(len(row.manifests)),
         _mean_and_spread(row.scores("map_50")),
         _mean_and_spread(row.scores("map")),
@@ -157,7 +157,7 @@ def contact_sheet(run_dirs: Sequence[Path], folder: Path) -> Path | None:
         drawn = sorted((run_dir / "images").glob("epoch_*.png"))
         if drawn:
             pictures.append(read_image(drawn[-1]))
-            captions.append(f"{row.first['name']}  AP50 {_mean_and_spread(row.scores('map_50'))}")
+            captions.append(f"{_member(row.first)}  AP50 {_mean_and_spread(row.scores('map_50'))}")
     if not pictures:
         return None
     sheet = stack(pictures, captions, columns=2, cell=None)
@@ -189,15 +189,21 @@ def _identity(manifest: dict[str, Any]) -> str:
     return json.dumps(fields, sort_keys=True)
 
 
-def _names(manifest: dict[str, Any]) -> list[str]:
+def _member(manifest: dict[str, Any]) -> str:
+    """Family, backbone and scale, then the regime and the ablations."""
+    name = f"{_parts(manifest)} {manifest['scale']}"
+    return ": ".join([name, *filter(None, [", ".join(_variant(manifest))])])
+
+
+def _parts(manifest: dict[str, Any]) -> str:
     chosen = manifest["choices"]
-    variant = [*(chosen.get("ablation") or []), chosen.get("regime")]
-    return [
-        "+".join([str(chosen["detector"]), *(str(name) for name in variant if name)]),
-        str(chosen["backbone"]),
-        manifest["dataset"],
-        manifest["scale"],
-    ]
+    return f"{chosen['detector']}-{chosen['backbone']}"
+
+
+def _variant(manifest: dict[str, Any]) -> list[str]:
+    chosen = manifest["choices"]
+    names = [chosen.get("regime"), *(chosen.get("ablation") or [])]
+    return [str(name) for name in names if name]
 
 
 def _protocol(manifest: dict[str, Any]) -> str:
@@ -234,7 +240,7 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
     noise = math.sqrt(
         statistics.variance(best) / len(best) + statistics.variance(second) / len(second)
     )
-    names = " and ".join("-".join(_names(row.first)[:2]) for row in rows[:2])
+    names = " and ".join(_member(row.first) for row in rows[:2])
     if gap <= 2 * noise:
         return [
             f"ranking: {names} differ by {gap:.3f} AP50, within the seeds' noise "
@@ -247,15 +253,16 @@ def _verdict(rows: Sequence[Row]) -> list[str]:
 
 
 def _members(rows: Sequence[Row]) -> list[str]:
-    """At scale=nano the names stand for reduced members: says which."""
+    """At scale=nano the names stand for reduced members: says which, and each thing once."""
     reduced = [row.first for row in rows if row.first["scale"] != "paper"]
-    return [
-        f"{'-'.join(_names(m)[:2])} at scale={m['scale']} is a reduced member: "
+    said = [
+        f"{_parts(m)} at scale={m['scale']} is a reduced member: "
         + "; ".join(
             f"{part} {_settings(values)}" for part, values in m["members"].items() if values
         )
         for m in reduced
     ]
+    return list(dict.fromkeys(said))
 
 
 def _settings(values: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from detectors.errors import ConfigError
@@ -72,6 +73,16 @@ def test_every_experiment_composes_at_every_scale(option: str, scale: str):
     config = build.compose([option, f"scale={scale}", "++datamodule.root=somewhere"])
     build.check_targets(config)
     OmegaConf.resolve(config)
+
+
+@pytest.mark.parametrize("scale", ["nano", "paper"])
+@pytest.mark.parametrize("option", options("experiment"))
+def test_every_experiment_builds_its_detector_at_every_scale(option: str, scale: str):
+    """Names of frozen parts and combinations of parts are judged by nothing else."""
+    start = ["++datamodule.root=somewhere", "protocol.pretraining=null"]
+    config = build.compose([option, f"scale={scale}", *start])
+    with torch.device("meta"):
+        build.instantiate(config.detector.net)
 
 
 @pytest.mark.parametrize("option", options("debug", "sweep"))

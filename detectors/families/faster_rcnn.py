@@ -1,6 +1,7 @@
 """Faster R-CNN: a network proposes regions, a second stage on the same features names them."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -15,6 +16,7 @@ from detectors.families.faster_rcnn_loss import FasterRCNNRaw, RoILoss, RPNLoss
 from detectors.families.faster_rcnn_weights import load_torchvision
 from detectors.freezing import freeze, hold
 from detectors.heads.roi import OPERATORS, RoIPooler
+from detectors.necks.neck import Neck
 from detectors.ops.boxes import map_boxes
 from detectors.ops.cell_anchors import CONVENTIONS, CellAnchors
 from detectors.ops.proposals import ProposalFilter, decode_limited
@@ -46,8 +48,7 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         weights: null, `coco`, or the path of a file with torchvision's keys of
             fasterrcnn_resnet50_fpn; another number of classes leaves the last layers fresh.
 
-    `given` (null unless a stage sets it): proposals per image_id, xyxy in ORIGINAL px, on which the
-    second stage trains in place of the network's own. They follow the augmentation by the frame.
+    It is a `Proposer`.
 
     Paper: Ren et al. 2015. Layers that torchvision's model shares give its very numbers.
     """
@@ -66,7 +67,7 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         roi_loss: RoILoss,
         suppression: Suppression,
         num_classes: int,
-        neck: Callable[..., nn.Module] | None = None,
+        neck: Callable[..., Neck] | None = None,
         regime: str = "approximate_joint",
         mean: Sequence[float] = IMAGENET_MEAN,
         std: Sequence[float] = IMAGENET_STD,
@@ -84,9 +85,9 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         self.given: Mapping[str, Tensor] | None = None
         self.backbone = backbone
         self.neck = neck and neck(in_channels=backbone.channels, strides=backbone.strides)
-        pyramid = self.neck or backbone
+        pyramid = backbone if self.neck is None else self.neck
         channels = _one_depth(pyramid)
-        self.strides: list[int] = list(pyramid.strides)  # pyright: ignore[reportArgumentType]
+        self.strides = list(pyramid.strides)
         self.rpn = rpn(in_channels=channels, per_cell=anchors.per_cell)
         self.head = head(in_features=channels * pooler.size**2, num_classes=num_classes)
         self.mean: Tensor
@@ -151,6 +152,11 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         deltas = raw.deltas if self.regime == "joint" else raw.deltas.detach()
         return choice(raw.objectness, deltas, raw.anchors, raw.per_level, raw.image_hw)
 
+    def proposals_to_keep(self, raw: FasterRCNNRaw) -> list[Float[Tensor, "_ 4"]]:
+        """As many as train the second stage, chosen among all anchors (py-faster-rcnn: 2000)."""
+        every = replace(self.train_proposals, pre_nms=raw.objectness.shape[1])
+        return self.propose(raw, every)
+
     def _given(self, frame: Frame, raw: FasterRCNNRaw) -> Float[Tensor, "_ 4"]:
         """The proposals that were made earlier, seen through the augmentation of this image."""
         assert self.given is not None
@@ -173,13 +179,13 @@ class FasterRCNN(Detector[FasterRCNNRaw]):
         return Detections(boxes=boxes[kept], scores=flat[kept], labels=labels[kept], frame=frame)
 
 
-def _one_depth(pyramid: nn.Module) -> int:
+def _one_depth(pyramid: Backbone | Neck) -> int:
     """The channels of every level: one head serves them all."""
-    channels = list(pyramid.channels)  # pyright: ignore[reportArgumentType]
+    channels = pyramid.channels
     if len(set(channels)) > 1:
         raise ConfigError(
             f"{type(pyramid).__name__} gives maps of {channels} channels and the RPN takes one "
-            "depth: add neck=feature_pyramid, or choose backbone=resnet50_fpn or timm_fpn"
+            "depth: add neck=fpn, or choose backbone=resnet50_fpn or timm_fpn"
         )
     return channels[0]
 

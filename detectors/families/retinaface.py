@@ -69,7 +69,6 @@ class RetinaFace(Detector[RetinaFaceRaw]):
     ) -> None:
         super().__init__()
         check_choice("pixels", pixels, PIXELS)
-        _check_levels(backbone, anchors)
         self.num_classes = num_classes
         self.num_points = num_points
         self.pre_nms = pre_nms
@@ -79,6 +78,7 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         self.criterion = RetinaFaceLoss(coder=coder, matcher=matcher, negatives=negatives)
         self.backbone = backbone
         self.neck = neck(in_channels=backbone.channels, strides=backbone.strides)
+        _check_levels(backbone, self.neck, anchors)
         self.class_head = self._head(num_classes + 1)
         self.box_head = self._head(4)
         self.point_head = self._head(2 * num_points) if num_points else None
@@ -196,10 +196,11 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         )
 
 
-def _check_levels(backbone: Backbone, anchors: CentredAnchors) -> None:
-    if len(backbone.strides) != len(anchors.sizes):
+def _check_levels(backbone: Backbone, neck: Neck, anchors: CentredAnchors) -> None:
+    if len(neck.strides) != len(anchors.sizes):
         raise ConfigError(
-            f"the backbone {type(backbone).__name__} gives maps at strides {backbone.strides} and "
-            f"detector.net.anchors.sizes has {len(anchors.sizes)} levels: choose a backbone with a "
-            "map per level, such as backbone=mobilenet025 or resnet50"
+            f"{type(backbone).__name__} with {type(neck).__name__} gives maps at strides "
+            f"{neck.strides} and detector.net.anchors.sizes has {len(anchors.sizes)} levels: "
+            "choose a backbone and a neck with a map per level, such as backbone=mobilenet025 or "
+            "resnet50 and neck=retinaface_fpn_ssh"
         )

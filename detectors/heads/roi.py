@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from torchvision.ops import roi_align, roi_pool
 from torchvision.ops.poolers import LevelMapper
 
+from detectors.backbones.vgg16 import vgg16_weights
 from detectors.ops.roi_sampling import sample_rois
+from detectors.pretrained import load_matching
 
 OPERATORS = ("pool", "align", "sample")
 
@@ -49,13 +51,12 @@ class RoIPooler:
         levels = list(zip(features, strides, strict=True))[: self.levels]
         level = self._level(boxes.detach(), [stride for _, stride in levels])
         wide = torch.promote_types(features[0].dtype, torch.float32)
-        shape = (len(boxes), features[0].shape[1], self.size, self.size)
-        pooled = torch.zeros(shape, dtype=wide, device=boxes.device)
-        for number, (map_, stride) in enumerate(levels):
-            mine = (level == number).nonzero()[:, 0]
-            part = self._pool(map_.to(wide), boxes[mine].to(wide), image[mine], 1 / stride)
-            pooled = pooled.index_copy(0, mine, part)
-        return pooled
+        owned = [(level == number).nonzero()[:, 0] for number in range(len(levels))]
+        parts = [
+            self._pool(map_.to(wide), boxes[mine].to(wide), image[mine], 1 / stride)
+            for (map_, stride), mine in zip(levels, owned, strict=True)
+        ]
+        return torch.cat(parts)[torch.cat(owned).argsort()]
 
     def _level(self, boxes: Float[Tensor, "r 4"], strides: Sequence[int]) -> Int[Tensor, " r"]:
         finest, coarsest = (int(math.log2(stride)) for stride in (strides[0], strides[-1]))
@@ -77,13 +78,21 @@ class TwoFCHead(nn.Module):
 
     The configuration gives it as a partial; the family completes it with `in_features` and
     `num_classes`. `dropout` follows each ReLU. Logit 0 is the background, which has no box.
+    `weights`: null, or as for the backbone `VGG16`; of the same file, its two hidden layers are
+    taken, which fit with `hidden` 4096 on 7x7 features of its 512 channels.
 
     Paper: Girshick 2015, sections 2.2 and 4.1: the two new layers start at N(0, 0.01²) and
     N(0, 0.001²).
     """
 
     def __init__(
-        self, *, in_features: int, num_classes: int, hidden: int = 1024, dropout: float = 0.0
+        self,
+        *,
+        in_features: int,
+        num_classes: int,
+        hidden: int = 1024,
+        dropout: float = 0.0,
+        weights: str | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -95,6 +104,11 @@ class TwoFCHead(nn.Module):
         for layer, std in ((self.class_logits, 0.01), (self.box_codes, 0.001)):
             nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
+        if weights is not None:
+            layers = nn.ModuleDict({"0": self.fc6, "3": self.fc7})  # numbered as torchvision's
+            classifier = vgg16_weights(weights, "classifier.", norm=False)
+            own = {key.removeprefix("classifier."): tensor for key, tensor in classifier.items()}
+            load_matching(layers, own, weights)
 
     def forward(
         self, pooled: Float[Tensor, "r _ _ _"]

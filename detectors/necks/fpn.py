@@ -1,49 +1,32 @@
-"""Feature pyramid: coarse maps are added to the finer ones."""
+"""The feature pyramid as its paper and torchvision have it: no norms, no activations."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torchvision.ops import Conv2dNormActivation
+from torch import Tensor
+from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from detectors.necks.neck import Neck
 
 
 class FPN(Neck):
-    """All maps get `channels`; null: those of the finest map, at most 256.
+    """Maps of a backbone, finest first -> as many of `channels`, and one of twice the last stride.
 
-    That is 64 on MobileNet-0.25 and 256 on ResNet50, as in RetinaFace's PyTorch reference.
+    The last is every second cell of the one before. `RetinaFaceFPN` is RetinaFace's variant.
 
-    Paper: Lin et al. 2017, section 3.
-    Differs: the reference's: batch norm and leaky ReLU after every convolution, the merged map is
-    what the next finer one receives, and the coarsest has no 3x3.
+    Paper: Lin et al. 2017, section 3; the further level for the proposals is section 4.1's.
     """
 
     def __init__(
-        self, *, in_channels: Sequence[int], strides: Sequence[int], channels: int | None = None
+        self, *, in_channels: Sequence[int], strides: Sequence[int], channels: int = 256
     ) -> None:
         super().__init__()
-        width = channels or min(in_channels[0], 256)
-        activation = partial(nn.LeakyReLU, leaky_slope(width))
-        block = partial(Conv2dNormActivation, out_channels=width, activation_layer=activation)
-        self.lateral = nn.ModuleList(block(c, kernel_size=1) for c in in_channels)
-        self.merge = nn.ModuleList(block(width, kernel_size=3) for _ in in_channels[:-1])
-        self.channels = [width] * len(in_channels)
-        self.strides = list(strides)
+        self.net = FeaturePyramidNetwork(list(in_channels), channels, LastLevelMaxPool())
+        self.channels = [channels] * (len(in_channels) + 1)
+        self.strides = [*strides, 2 * strides[-1]]
 
     def forward(
         self, features: Sequence[Float[Tensor, "b _ _ _"]]
     ) -> list[Float[Tensor, "b _ _ _"]]:
-        """The merged maps, sizes unchanged; a coarse map need not be half of the finer one."""
-        maps = [lateral(f) for lateral, f in zip(self.lateral, features, strict=True)]
-        for level in reversed(range(len(self.merge))):
-            above = F.interpolate(maps[level + 1], size=maps[level].shape[-2:], mode="nearest")
-            maps[level] = self.merge[level](maps[level] + above)
-        return maps
-
-
-def leaky_slope(channels: int) -> float:
-    """Of the reference's necks: 0.1 in narrow ones, 0 (plain ReLU) in wide ones."""
-    return 0.1 if channels <= 64 else 0.0
+        """The merged maps; a coarse map need not be half of the finer one."""
+        return list(self.net({str(level): x for level, x in enumerate(features)}).values())

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torchvision.ops import Conv2dNormActivation
 
 from detectors.errors import ConfigError
-from detectors.necks.fpn import FPN, leaky_slope
 from detectors.necks.neck import Neck
+from detectors.necks.retinaface_fpn import RetinaFaceFPN, leaky_slope
 
 
 class SSH(nn.Module):
@@ -44,7 +44,7 @@ class SSH(nn.Module):
 
 
 class FPNWithSSH(Neck):
-    """A feature pyramid with one SSH module per level; `channels` as for `FPN`.
+    """`RetinaFaceFPN` with one SSH module per level; `channels` as there.
 
     Paper: RetinaFace (Deng et al. 2019), section 3.2.
     """
@@ -53,7 +53,7 @@ class FPNWithSSH(Neck):
         self, *, in_channels: Sequence[int], strides: Sequence[int], channels: int | None = None
     ) -> None:
         super().__init__()
-        self.fpn = FPN(in_channels=in_channels, strides=strides, channels=channels)
+        self.fpn = RetinaFaceFPN(in_channels=in_channels, strides=strides, channels=channels)
         self.channels, self.strides = self.fpn.channels, self.fpn.strides
         self.ssh = nn.ModuleList(SSH(c) for c in self.channels)
 

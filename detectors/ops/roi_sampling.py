@@ -35,12 +35,13 @@ def sample_rois(
     grid = torch.stack(
         torch.broadcast_tensors(_unit(x, width)[:, None, :], _unit(y, height)[:, :, None]), dim=-1
     )  # (r, count, count, xy)
-    samples = features.new_zeros(len(boxes), features.shape[1], count, count)
-    for row in range(len(features)):  # one call per image: no copy of its map for every box
-        mine = (image == row).nonzero()[:, 0]
-        samples = samples.index_copy(0, mine, _sample(features[row], grid[mine]))
     seen = _near(y, height)[:, None, :, None] & _near(x, width)[:, None, None, :]
-    return F.avg_pool2d(samples * seen, sampling_ratio)
+    owned = [(image == row).nonzero()[:, 0] for row in range(len(features))]
+    parts = [  # one call per image: no copy of its map for every box
+        F.avg_pool2d(_sample(features[row], grid[mine]) * seen[mine], sampling_ratio)
+        for row, mine in enumerate(owned)
+    ]
+    return torch.cat(parts)[torch.cat(owned).argsort()]
 
 
 def _near(position: Tensor, cells: int) -> Tensor:

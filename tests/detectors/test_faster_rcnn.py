@@ -7,6 +7,7 @@ import torch
 
 from detectors.errors import ConfigError
 from detectors.families.faster_rcnn_loss import FasterRCNNRaw
+from detectors.heads.roi import OPERATORS
 from detectors.ops.balanced_sampler import BalancedSampler
 from detectors.ops.coders import AnchorCoder
 from detectors.ops.proposals import ProposalFilter
@@ -84,7 +85,10 @@ def many(count: int) -> Target:
     return random_target(torch.Generator().manual_seed(0), count, 3, (96, 96))
 
 
-@pytest.mark.parametrize("operator", ["align", "pool", "sample"])
+@pytest.mark.parametrize(
+    ("regime", "operator"),
+    [*(("approximate_joint", operator) for operator in OPERATORS), ("joint", "sample")],
+)
 @pytest.mark.parametrize(
     "truth",
     [target(), target([[40, 40, 41, 41]]), target([[10, 10, 60, 60]], crowd=[True]), many(300)],
@@ -92,11 +96,12 @@ def many(count: int) -> Target:
 )
 @pytest.mark.parametrize("some_proposals", [True, False])
 def test_whatever_the_batch_holds_all_gradients_are_there_and_finite(
-    operator, truth, some_proposals
+    regime, operator, truth, some_proposals
 ):
     min_side = 1.0 if some_proposals else 1000.0
     choice = ProposalFilter(pre_nms=60, nms_iou=0.7, post_nms=24, min_side=min_side)
-    net = small_faster_rcnn(operator=operator, train_proposals=choice, test_proposals=choice)
+    options = {"regime": regime, "train_proposals": choice, "test_proposals": choice}
+    net = small_faster_rcnn(operator=operator, **options)
     out = net(IMAGES)
     losses = net.loss(out, [truth, target()])
     assert (losses.stats["proposals"] > 0) == some_proposals
@@ -167,7 +172,7 @@ def test_a_part_that_does_not_exist_cannot_be_frozen():
 def test_maps_of_several_depths_need_a_neck():
     two = Small()
     two.channels, two.strides = [6, 12], [8, 16]
-    with pytest.raises(ConfigError, match=r"neck=feature_pyramid") as error:
+    with pytest.raises(ConfigError, match=r"neck=fpn") as error:
         small_faster_rcnn(backbone=two)
     assert "\n" not in str(error.value)
 

@@ -4,12 +4,20 @@ import pytest
 import torch
 from torch import nn
 from torchvision.models import vgg16
-from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.models.detection import (
+    FasterRCNN,
+    FasterRCNN_ResNet50_FPN_Weights,
+    fasterrcnn_resnet50_fpn,
+)
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.ops import MultiScaleRoIAlign
 
 from detectors.backbones.vgg16 import VGG16
 from detectors.backbones.zf import ZF
 from detectors.detector import Detector
 from detectors.errors import CheckpointError
+from detectors.heads.roi import TwoFCHead
 from experiments import api
 from tests.detectors.samples import target
 
@@ -59,12 +67,41 @@ def test_a_file_of_its_own_weights_is_loaded(norm, tmp_path):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_at_scale_nano_it_has_at_most_five_million_parameters_and_a_finite_loss(backbone):
+def test_at_scale_nano_it_is_small_and_a_training_step_moves_every_part(backbone):
+    torch.manual_seed(0)
     net = build(backbone)
     assert size(net) <= 5_000_000
-    raw = net(torch.zeros(1, 3, 96, 128, dtype=torch.uint8))
-    losses = net.loss(raw, [target([[10, 20, 60, 70]], image_hw=(96, 128))])
-    assert all(term.isfinite() for term in losses.terms.values())
+    images = torch.randint(256, (2, 3, 96, 128), dtype=torch.uint8)
+    boxes = [[4, 4, 20, 20], [10, 20, 60, 70], [0, 0, 128, 96]]
+    losses = net.loss(net(images), [target(boxes, image_hw=(96, 128))] * 2)
+    before = {name: parameter.clone() for name, parameter in net.named_parameters()}
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    torch.stack([*losses.terms.values()]).sum().backward()
+    optimizer.step()
+    after = dict(net.named_parameters())
+    assert all(parameter.isfinite().all() for parameter in after.values())
+    moved = {name.rsplit(".", 1)[0] for name in after if not torch.equal(after[name], before[name])}
+    parts = {"rpn.conv", "rpn.objectness", "rpn.deltas", "head.fc6", "head.fc7"}
+    assert moved >= parts | {"head.class_logits", "head.box_codes"}
+    assert len([name for name in moved if name.startswith("backbone.")]) >= 5
+
+
+@pytest.mark.parametrize(
+    ("backbone", "cells"),
+    [
+        ("zf", [39 * 51]),
+        ("vgg16", [37 * 50]),
+        ("resnet50_c4", [38 * 50]),
+        ("resnet50_fpn", [150 * 200, 75 * 100, 38 * 50, 19 * 25, 10 * 13]),
+        ("timm_fpn", [150 * 200, 75 * 100, 38 * 50, 19 * 25, 10 * 13]),
+    ],
+)
+def test_at_scale_paper_an_image_of_800_by_600_px_has_so_many_cells(backbone, cells):
+    net = on_meta(backbone, "scale=paper")
+    raw = net(torch.zeros(1, 3, 600, 800, dtype=torch.uint8, device="meta"))
+    per_cell = 3 if backbone.endswith("fpn") else 9
+    assert raw.per_level == [count * per_cell for count in cells]
+    assert raw.anchors.shape == (sum(raw.per_level), 4)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -82,6 +119,45 @@ def test_at_scale_paper_the_pyramid_has_torchvisions_parameters_but_the_backgrou
     with torch.device("meta"):
         library = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=4)
     assert size(library) - size(net) == 4 * (1024 + 1)
+
+
+def test_with_cocos_90_classes_it_has_the_41_755_286_parameters_that_torchvision_publishes():
+    """Torchvision's frozen norms have no parameters, and its background has a box."""
+    published = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta["num_params"]
+    classes = ",".join(f"c{i}" for i in range(90))
+    net = on_meta("resnet50_fpn", "scale=paper", f"datamodule.info.class_names=[{classes}]")
+    norms = sum(size(m) for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+    assert size(net) - norms + 4 * (1024 + 1) == published == 41_755_286
+
+
+def test_the_papers_network_has_the_parameters_of_one_built_of_torchvisions_parts():
+    net = on_meta("vgg16", "experiment=faster_rcnn_voc", "scale=paper", "protocol.pretraining=null")
+    with torch.device("meta"):
+        features = vgg16(weights=None).features[:-1]
+        features.out_channels = 512
+        library = FasterRCNN(
+            features,
+            rpn_anchor_generator=AnchorGenerator(((128, 256, 512),), ((0.5, 1.0, 2.0),)),
+            box_roi_pool=MultiScaleRoIAlign(["0"], 7, 2),
+            box_head=TwoMLPHead(512 * 7 * 7, 4096),
+            box_predictor=FastRCNNPredictor(4096, 21),
+        )
+    assert size(library) - size(net) == 4 * (4096 + 1)  # the background's box
+
+
+def test_the_second_stage_takes_the_hidden_layers_of_vgg16(tmp_path):
+    with torch.device("meta"):
+        library = vgg16(weights=None)
+    state = {k: torch.zeros(v.shape) for k, v in library.state_dict().items() if "6." not in k}
+    state["classifier.0.bias"] += 1
+    state["classifier.3.bias"] += 2
+    torch.save(state, tmp_path / "vgg16.pth")
+    head = TwoFCHead(
+        in_features=512 * 7 * 7, num_classes=2, hidden=4096, weights=str(tmp_path / "vgg16.pth")
+    )
+    assert [head.fc6.bias.unique().item(), head.fc7.bias.unique().item()] == [1, 2]
+    assert head.fc6.weight.abs().sum() == 0
+    assert head.class_logits.weight.abs().sum() > 0
 
 
 def test_vgg_has_the_papers_wide_rpn_and_zf_its_narrow_one():

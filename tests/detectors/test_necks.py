@@ -1,10 +1,11 @@
-"""RetinaFace's pyramid and context modules: sizes, sharing, and what reaches which map."""
+"""Feature pyramids and context modules: sizes, sharing, and what reaches which map."""
 
 import pytest
 import torch
 
 from detectors.errors import ConfigError
 from detectors.necks.fpn import FPN
+from detectors.necks.retinaface_fpn import RetinaFaceFPN
 from detectors.necks.ssh import SSH, FPNWithSSH
 
 CHANNELS, STRIDES = [64, 128, 256], [8, 16, 32]
@@ -18,7 +19,7 @@ def features(sizes: list[tuple[int, int]]) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize("make", [FPN, FPNWithSSH])
+@pytest.mark.parametrize("make", [RetinaFaceFPN, FPNWithSSH])
 @pytest.mark.parametrize("sizes", [[(32, 40), (16, 20), (8, 10)], [(42, 32), (21, 16), (11, 8)]])
 def test_maps_keep_their_sizes_also_where_a_coarse_one_is_not_half_of_the_finer(make, sizes):
     neck = make(in_channels=CHANNELS, strides=STRIDES)
@@ -28,20 +29,34 @@ def test_maps_keep_their_sizes_also_where_a_coarse_one_is_not_half_of_the_finer(
     assert neck.strides == STRIDES
 
 
+def test_the_papers_pyramid_has_one_level_more_that_is_every_second_cell_of_the_one_before():
+    neck = FPN(in_channels=CHANNELS, strides=STRIDES, channels=32)
+    maps = neck(features([(42, 32), (21, 16), (11, 8)]))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (32, 42, 32),
+        (32, 21, 16),
+        (32, 11, 8),
+        (32, 6, 4),
+    ]
+    assert torch.equal(maps[3], maps[2][:, :, ::2, ::2])
+    assert (neck.channels, neck.strides) == ([32] * 4, [8, 16, 32, 64])
+
+
 @pytest.mark.parametrize(
     ("first", "wanted", "width"), [(64, None, 64), (512, None, 256), (512, 32, 32)]
 )
 def test_the_width_is_that_of_the_finest_map_and_at_most_256_unless_given(first, wanted, width):
     with torch.device("meta"):
-        neck = FPN(in_channels=[first, 1024, 2048], strides=STRIDES, channels=wanted)
+        neck = RetinaFaceFPN(in_channels=[first, 1024, 2048], strides=STRIDES, channels=wanted)
     assert neck.channels == [width] * 3
 
 
-def test_coarse_maps_reach_finer_ones_and_never_the_other_way():
-    neck = FPN(in_channels=CHANNELS, strides=STRIDES).eval()
+@pytest.mark.parametrize("make", [FPN, RetinaFaceFPN])
+def test_coarse_maps_reach_finer_ones_and_never_the_other_way(make):
+    neck = make(in_channels=CHANNELS, strides=STRIDES).eval()
     inputs = features([(8, 8), (4, 4), (2, 2)])
     reached = []
-    for one in neck(inputs):
+    for one in neck(inputs)[:3]:
         seen = torch.autograd.grad(one.sum(), inputs, retain_graph=True, materialize_grads=True)
         reached.append([bool(gradient.abs().sum() > 0) for gradient in seen])
     assert reached == [[True, True, True], [False, True, True], [False, False, True]]

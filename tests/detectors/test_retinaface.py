@@ -13,6 +13,7 @@ from detectors.backbones.timm_pyramid import TimmPyramid
 from detectors.errors import ConfigError
 from detectors.families.retinaface import RetinaFace
 from detectors.families.retinaface_loss import RetinaFaceRaw
+from detectors.necks.fpn import FPN
 from detectors.ops.suppression import Suppression
 from experiments import api
 from tests.detectors.samples import OnePixel, frame, random_target, small_retinaface, target
@@ -108,8 +109,13 @@ def test_unknown_pixels_are_refused_with_the_nearest_ones():
 
 
 def test_a_backbone_with_too_few_maps_is_refused():
-    with pytest.raises(ConfigError, match=r"OnePixel gives maps at strides \[16\] .* 3 levels"):
+    with pytest.raises(ConfigError, match=r"OnePixel with FPNWithSSH gives .* \[16\] .* 3 levels"):
         small_retinaface(backbone=OnePixel())
+
+
+def test_a_neck_with_a_level_too_many_is_refused():
+    with pytest.raises(ConfigError, match=r"MobileNet025 with FPN gives .*32, 64\] .* 3 levels"):
+        small_retinaface(neck=FPN)
 
 
 @pytest.mark.parametrize(("level", "stride"), [(0, 8), (1, 16), (2, 32)])

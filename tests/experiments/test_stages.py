@@ -1,5 +1,7 @@
 """Alternating training: four fits in one command, what each may change, and where it goes on."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from detectors.errors import ConfigError
+from detectors.errors import ConfigError, RunError
 from experiments import build, checkpoints, runs, stages
 from experiments.train import train
 from tests.detectors.samples import target
@@ -145,6 +147,45 @@ def test_started_again_finished_stages_are_left_alone_and_the_result_is_answered
 def test_interrupted_after_the_second_stage_it_goes_on_with_the_third(finished, begun):
     assert begun == ["rpn", "detector", "rpn_shared", "rpn_shared"]
     assert (Path(finished.paths.run_dir) / "predictions/test.json").is_file()
+
+
+def moved(config: DictConfig, folder: Path, *overrides: str) -> DictConfig:
+    """The same run in a folder of its own, its last stage not begun."""
+    shutil.copytree(config.paths.runs, folder, dirs_exist_ok=True)
+    copy = configuration(folder, *overrides)
+    for name in ("manifest.json", "checkpoints/last.ckpt", "checkpoints/best.ckpt"):
+        (Path(copy.paths.run_dir) / name).unlink()
+    return copy
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed")  # the copy is another folder
+def test_killed_between_a_stage_and_its_proposals_it_makes_the_same_ones(finished, tmp_path):
+    config = moved(finished, tmp_path)
+    folder = stages.stage_dir(Path(config.paths.run_dir), "rpn_shared")
+    state = folder / stages.STAGE
+    state.write_text(state.read_text().replace("true", "false"))
+    before = torch.load(folder / stages.PROPOSALS, weights_only=True)
+    (folder / stages.PROPOSALS).unlink()
+    train(config)
+    after = torch.load(folder / stages.PROPOSALS, weights_only=True)
+    assert all(torch.equal(before[name], after[name]) for name in before.keys() | after.keys())
+    assert changed(weights(config, NAMES[-1]), weights(finished, NAMES[-1])) == set()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_stage_that_has_read_other_data_is_neither_used_nor_resumed(finished, tmp_path, ended):
+    config = moved(finished, tmp_path)
+    path = stages.stage_dir(Path(config.paths.run_dir), "rpn") / stages.STAGE
+    path.write_text(json.dumps({"finished": ended, "data": {"train": "another"}}))
+    with pytest.raises(RunError, match=r"train has changed since: pass fresh=true"):
+        train(config)
+
+
+def test_stages_that_start_afresh_start_from_the_weights_the_run_is_given(finished, tmp_path):
+    given = Path(finished.paths.run_dir) / "checkpoints/last.ckpt"
+    config = configuration(tmp_path, f"init_from={given}", "stages.detector.proposals_from=null")
+    for name in ("rpn", "detector"):
+        assert changed(weights(finished, NAMES[-1]), start(config, name)) == set()
 
 
 def test_kept_proposals_follow_the_augmentation_as_the_objects_do(tmp_path):

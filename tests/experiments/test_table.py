@@ -53,6 +53,20 @@ def test_runs_that_differ_in_the_seed_make_one_row_with_mean_and_sample_deviatio
     assert "0.500 ± 0.141" in table.cells(rows[0])
 
 
+def test_members_are_told_apart_by_regime_and_ablations_and_explained_once(folder):
+    chosen = {"detector": "faster_rcnn", "backbone": "a"}
+    rows = table.rows_of(
+        folder(
+            manifest("x", 0, 0.6, choices=chosen | {"regime": "joint", "ablation": ["roi_pool"]}),
+            manifest("y", 0, 0.4, choices=chosen | {"regime": None, "ablation": []}),
+        )
+    )
+    names = [table.cells(row)[0] for row in rows]
+    assert names == ["faster_rcnn-a nano: joint, roi_pool", "faster_rcnn-a nano"]
+    assert table.markdown(rows, {}).count("is a reduced member") == 1
+    assert "faster_rcnn,a,joint+roi_pool,scenes" in table.as_csv(rows)
+
+
 def test_the_best_row_comes_first(folder):
     rows = table.rows_of(folder(manifest("x", 0, 0.4, "a"), manifest("y", 0, 0.6, "b")))
     assert [row.first["choices"]["backbone"] for row in rows] == ["b", "a"]

@@ -34,3 +34,17 @@ def hulls(affine: Affine, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, 
     """The upright boxes around the mapped ones, xyxy."""
     corners = apply(affine, boxes[:, _CORNERS].reshape(-1, 4, 2))
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
+
+
+def ellipse_hulls(affine: Affine, boxes: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 4"]:
+    """The upright boxes around the mapped ellipses that fill the boxes, xyxy.
+
+    Half a side is the length of a row of the linear map times the half sides before: the same as
+    `hulls` where axes stay axes, and smaller in between.
+
+    Paper: Kalra et al. 2021, "Towards Rotation Invariance in Object Detection", section 3.
+    """
+    centres = apply(affine, (boxes[:, :2] + boxes[:, 2:]) / 2)
+    halves = (boxes[:, 2:] - boxes[:, :2]) / 2
+    reach = np.sqrt(halves**2 @ (affine[:, :2] ** 2).T)
+    return np.concatenate([centres - reach, centres + reach], axis=1)

@@ -8,7 +8,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from callbacks.evaluator import Evaluator
@@ -89,9 +91,8 @@ def _fit_and_score(
 ) -> None:
     last = run_dir / LAST
     resume = str(last) if last.is_file() else None
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with interruptible(trainer):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     chosen = run_dir / (BEST if config.protocol.checkpoint == "best" else LAST)
     if not chosen.is_file():
         raise CheckpointError(
@@ -110,11 +111,27 @@ def _fit_and_score(
             )
 
 
+@contextmanager
+def interruptible(trainer: L.Trainer) -> Iterator[None]:
+    """Ctrl-C and SIGTERM break off a fit, and the process says so.
+
+    Lightning swallows the first, and ends the process with exit code 0 after the second.
+    """
+    try:
+        yield
+    except SIGTERMException:
+        raise KeyboardInterrupt from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+
+
 def make_trainer(config: DictConfig) -> L.Trainer:
     """Lightning's trainer with our callbacks and loggers; nulls in the config switch one off."""
     callbacks = [build.instantiate(node) for node in config.callbacks.values() if node is not None]
     callbacks += [Reseed(config.seed), RunRecord(_plain(config))]
     loggers = [_logger(node, config) for node in config.logger.values() if node is not None]
+    if not loggers:  # it refuses to run without one
+        callbacks = [c for c in callbacks if not isinstance(c, LearningRateMonitor)]
     return build.instantiate(
         config.trainer,
         callbacks=callbacks,

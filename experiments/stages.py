@@ -97,9 +97,8 @@ def _fit_stage(staged: DictConfig, name: str, run_dir: Path) -> None:
     trainer = fit.make_trainer(staged)
     last = folder / fit.LAST
     resume = str(last) if last.is_file() else None
-    trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with fit.interruptible(trainer):
+        trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     checkpoints.load_weights(module, last)  # what the next stage starts from, also under EMA
     module.to(trainer.strategy.root_device)  # which Lightning has left
     torch.save(propose(module, staged), folder / PROPOSALS)

@@ -190,7 +190,7 @@ def _identity(manifest: dict[str, Any]) -> str:
 
 
 def _member(manifest: dict[str, Any]) -> str:
-    """Family, backbone and scale, then the regime and the ablations."""
+    """Family, backbone and scale, then attention, regime and ablations."""
     name = f"{_parts(manifest)} {manifest['scale']}"
     return ": ".join([name, *filter(None, [", ".join(_variant(manifest))])])
 
@@ -202,7 +202,9 @@ def _parts(manifest: dict[str, Any]) -> str:
 
 def _variant(manifest: dict[str, Any]) -> list[str]:
     chosen = manifest["choices"]
-    names = [chosen.get("regime"), *(chosen.get("ablation") or [])]
+    attention = chosen.get("attention")
+    named = [] if attention in (None, "none") else [f"attention={attention}"]
+    names = [*named, chosen.get("regime"), *(chosen.get("ablation") or [])]
     return [str(name) for name in names if name]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.affine import scale_and_shift
+from datamodules.affine import apply, ellipse_hulls, hulls, scale_and_shift
 from datamodules.objects import Keep, joined, moved, read
 from detectors.errors import ConfigError, DataError
 from tests.datamodules.arrays import Arrays, red_box
@@ -78,3 +78,40 @@ def test_an_image_of_another_size_than_its_annotations_is_refused():
     source = Arrays([image[:40]], [target])
     with pytest.raises(DataError, match=r"image0: decodes to 60x40 px .* its header says 60x50"):
         read(source, 0, target)
+
+
+def turned(degrees: float) -> np.ndarray:
+    """Turns about (50, 40)."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    linear = np.array([[c, -s], [s, c]])
+    return np.concatenate([linear, (np.array([50.0, 40.0]) - linear @ [50.0, 40.0])[:, None]], 1)
+
+
+@pytest.mark.parametrize("degrees", [0, 17, 45, 90, 133, 270])
+def test_the_box_of_a_turned_ellipse_is_that_of_its_turned_outline(degrees: float):
+    box = np.array([[20.0, 30.0, 90.0, 55.0]])
+    angle = np.linspace(0, 2 * np.pi, 20_000)
+    outline = np.stack([55 + 35 * np.cos(angle), 42.5 + 12.5 * np.sin(angle)], axis=1)
+    moved_outline = apply(turned(degrees), outline)
+    expected = np.concatenate([moved_outline.min(0), moved_outline.max(0)])
+    assert np.abs(ellipse_hulls(turned(degrees), box)[0] - expected).max() < 1e-3
+
+
+def test_turned_by_right_angles_mirrored_or_scaled_the_outline_does_not_matter():
+    boxes = np.array([[20.0, 30.0, 90.0, 55.0], [1.0, 2.0, 3.0, 40.0]])
+    mirror = np.array([[-1.0, 0.0, 100.0], [0.0, 1.0, 0.0]])
+    for affine in (turned(90), turned(180), mirror, scale_and_shift((2.0, 0.5), (3.0, 4.0))):
+        assert np.allclose(ellipse_hulls(affine, boxes), hulls(affine, boxes))
+
+
+def test_keep_says_what_fills_a_box():
+    _, target = red_box(0, (100, 100), [[30, 30, 70, 50]])
+    whole = np.array([0.0, 0.0, 100.0, 100.0])
+    sizes = [
+        (found.boxes[:, 2:] - found.boxes[:, :2])[0].tolist()
+        for found in (moved(target, turned(45), whole, Keep(outline=o)) for o in ("box", "ellipse"))
+    ]
+    assert sizes[0] == pytest.approx([60 / 2**0.5] * 2, rel=1e-5)
+    assert sizes[1] == pytest.approx([(40**2 + 20**2) ** 0.5 / 2**0.5] * 2, rel=1e-5)
+    with pytest.raises(ConfigError, match="is unknown: choose box, ellipse"):
+        Keep(outline="elipse")

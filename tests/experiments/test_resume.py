@@ -1,13 +1,15 @@
 """Killed at any moment, a run resumes and ends where it would have ended, to the last bit."""
 
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from experiments import build
+from experiments import build, runs
 from tests.experiments.killing import differing, kill_when, rows, trains_in_epoch
 from tests.experiments.scenes import tiny
 
@@ -46,3 +48,20 @@ def test_killed_in_the_third_epoch_and_resumed_equals_never_killed(tmp_path: Pat
     assert differing(left, right) == []
     assert rows(killed)[: len(earlier)] == earlier
     assert rows(killed) == rows(whole)
+
+
+@pytest.mark.slow
+def test_a_polite_kill_is_said_and_the_run_goes_on_afterwards(tmp_path: Path):
+    arguments, run_dir = command(tmp_path)
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not trains_in_epoch(run_dir, 1):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, complaint = process.communicate()
+    assert process.returncode == 130
+    assert complaint.decode().strip().splitlines()[-1] == (
+        "lineup: interrupted: the same command goes on from the last checkpoint"
+    )
+    subprocess.run(arguments, check=True, capture_output=True)
+    assert runs.read_manifest(run_dir)["status"] == "finished"

@@ -170,3 +170,12 @@ def test_a_run_that_fails_says_so_in_its_manifest(tmp_path: Path):
     manifest = manifest_of(Path(config.paths.run_dir))
     assert manifest["status"] == "failed"
     assert "not finite" in manifest["error"]
+
+
+def test_a_run_without_any_logger_trains(tmp_path: Path):
+    quiet = ("logger.csv=null", "datamodule.train.length=16", "protocol.epochs=1")
+    config = build.compose(tiny(tmp_path, *quiet))
+    train(config)
+    run_dir = Path(config.paths.run_dir)
+    assert manifest_of(run_dir)["status"] == "finished"
+    assert not (run_dir / "metrics.csv").exists()

@@ -62,7 +62,7 @@ def fetch(download: Callable[[], Weights], what: str) -> Weights:
         raise CheckpointError(
             f"cannot fetch {what} ({type(error).__name__}: {_first_line(error)}): give "
             "weights=PATH of a file downloaded elsewhere, or start from scratch with "
-            "protocol.pretraining=null"
+            "protocol.pretraining=null (or detector.net.weights=null)"
         ) from error
 
 

@@ -160,6 +160,17 @@ def test_the_second_stage_takes_the_hidden_layers_of_vgg16(tmp_path):
     assert head.class_logits.weight.abs().sum() > 0
 
 
+def test_new_layers_start_as_in_the_paper():
+    """N(0, 0.01²), and N(0, 0.001²) where boxes are coded."""
+    torch.manual_seed(0)
+    net = build("zf")
+    layers = (net.rpn.conv, net.rpn.objectness, net.rpn.deltas, net.head.class_logits)
+    for layer, std in (*((layer, 0.01) for layer in layers), (net.head.box_codes, 0.001)):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.1)
+        assert layer.weight.mean().abs() < std / 5
+        assert layer.bias.abs().sum() == 0
+
+
 def test_vgg_has_the_papers_wide_rpn_and_zf_its_narrow_one():
     widths = {b: on_meta(b, "scale=paper").rpn.conv.out_channels for b in ("vgg16", "zf")}
     assert widths == {"vgg16": 512, "zf": 256}

@@ -54,7 +54,7 @@ class RoIPooler:
         for number, (map_, stride) in enumerate(levels):
             mine = (level == number).nonzero()[:, 0]
             part = self._pool(map_.to(wide), boxes[mine].to(wide), image[mine], 1 / stride)
-            pooled = pooled.index_copy(0, mine, part)
+            pooled.index_copy_(0, mine, part)  # in place: a copy per level costs a third more
         return pooled
 
     def _level(self, boxes: Float[Tensor, "r 4"], strides: Sequence[int]) -> Int[Tensor, " r"]:

@@ -50,6 +50,10 @@ class Trained:
         net = self.module.net
         return net.decode(net(scenes.images), [target.frame for target in scenes.targets])
 
+    def boxes_per_image(self, scenes: Any) -> str:
+        """How many are found on the average."""
+        return f"{statistics.mean(map(len, self.infer(scenes))):.0f} boxes per image"
+
     def loss_share(
         self,
         size: int,
@@ -72,8 +76,8 @@ class Trained:
         scenes = self.scenes(size, batch)
         with inference(self.module):
             measured = shares(self.infer, [(type(self.module.net), "decode")], scenes)
-            found = statistics.mean(len(one) for one in self.infer(scenes[0]))
-        shape = f"{size} px, batch {batch}, {found:.0f} boxes an image"
+            found = self.boxes_per_image(scenes[0])
+        shape = f"{size} px, batch {batch}, {found}"
         return self._share("decode / inference", measured, bound, shape)
 
     def ratio(

@@ -7,7 +7,7 @@ import torch
 
 import conf
 from detectors.structures import Batch
-from experiments import api, benchmark
+from experiments import api, benchmark, benchmark_trained
 from experiments.benchmark_clock import paired, shares
 from experiments.benchmark_families import detectors
 from experiments.benchmark_figure import Figure
@@ -104,6 +104,23 @@ def test_the_table_gives_no_verdict_where_there_is_no_bound(capsys):
 def test_every_detector_of_the_configuration_has_a_row():
     files = Path(next(iter(conf.__path__))).glob("detector/*.yaml")
     assert detectors() == sorted(file.stem for file in files)
+
+
+@pytest.mark.parametrize("name", detectors())
+def test_the_shares_of_any_family_are_between_nothing_and_all(name, monkeypatch):
+    monkeypatch.setattr(benchmark_trained, "STEPS", 1)
+    monkeypatch.setattr(benchmark_trained, "ROUNDS", 1)
+    trained = benchmark_trained.Trained((f"detector={name}", "scale=nano"), 96, 2)
+    before = [p.clone() for p in trained.module.net.parameters()]
+    loss, decode = trained.loss_share(96, 2), trained.decode_share(96, 1, 0.5)
+    assert 0 < loss.value < 1
+    assert 0 < decode.value < 1
+    assert (loss.bound, decode.bound) == (None, 0.5)
+    assert loss.what.startswith(name)
+    assert "96 px, batch 1" in decode.setting
+    assert trained.module.training
+    after = trained.module.net.parameters()
+    assert not all(map(torch.equal, before, after))  # a measured step is a step
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ printed with its bound. Seconds depend on the machine, ratios much less. Nothing
 """
 
 import argparse
-import itertools
 import statistics
 import subprocess
 import sys
@@ -18,7 +17,15 @@ from typing import Any
 
 from callbacks.files import write_json_atomically
 from experiments import provenance
-from experiments.benchmark_figure import ROUNDS, Figure, bare_step, fresh_module, timed
+from experiments.benchmark_families import families
+from experiments.benchmark_figure import (
+    ROUNDS,
+    Figure,
+    bare_step,
+    batches,
+    fresh_module,
+    timed,
+)
 from experiments.benchmark_loader import loader
 from experiments.quiet import quiet_libraries
 
@@ -30,6 +37,7 @@ def main() -> None:
         "trainer": trainer,
         "loader": loader,
         "validation": validation,
+        "families": families,
     }
     parser = argparse.ArgumentParser("lineup benchmark", description=__doc__)
     parser.add_argument(
@@ -58,10 +66,9 @@ def show(figures: list[Figure]) -> None:
         "measured", "median", "bound", "", "model, size, batch, threads", header_style="bold"
     )
     for f in figures:
-        bound = f"{'<=' if f.at_most else '>='} {f.bound:g}"
-        table.add_row(
-            f.what, f"{f.value:.3f}", bound, "ok" if f.holds else "[red]MISSED", f.setting
-        )
+        bound = "" if f.bound is None else f"{'<=' if f.at_most else '>='} {f.bound:g}"
+        verdict = {True: "ok", False: "[red]MISSED", None: ""}[f.holds]
+        table.add_row(f.what, f"{f.value:.3f}", bound, verdict, f.setting)
     Console().print(table)
 
 
@@ -87,7 +94,7 @@ def trainer() -> list[Figure]:
     size = ("protocol.input_hw=[224,224]", "protocol.batch_size=16")
     overrides = ("backbone=darknet24", *size)
     with tempfile.TemporaryDirectory() as folder:
-        pairs = _paired_steps(_batches(steps, overrides), overrides, Path(folder))
+        pairs = _paired_steps(batches(steps, overrides), overrides, Path(folder))
     ratio = statistics.median(ours / bare for ours, bare in pairs)
     step = statistics.median(bare for _, bare in pairs)
     setting = f"{_setting('224 px, batch 16')}, {len(pairs)} pairs, bare step {step * 1e3:.0f} ms"
@@ -123,16 +130,8 @@ def _setting(rest: str) -> str:
     return f"yolov1-darknet24 nano, {rest}, {torch.get_num_threads()} threads"
 
 
-def _batches(count: int, overrides: tuple[str, ...]) -> list[Any]:
-    from experiments import api
-
-    datamodule = api.build_datamodule(*overrides, "datamodule.num_workers=0")
-    datamodule.setup("fit")
-    return list(itertools.islice(itertools.cycle(datamodule.train_dataloader()), count))
-
-
 def _paired_steps(
-    batches: list[Any], overrides: tuple[str, ...], folder: Path
+    given: list[Any], overrides: tuple[str, ...], folder: Path
 ) -> list[tuple[float, float]]:
     """Seconds of Lightning's step and, right after it, of a bare step on the same batch."""
     import lightning as L
@@ -160,7 +159,7 @@ def _paired_steps(
         max_epochs=1,
         enable_checkpointing=False,
     )
-    loader: Any = DataLoader(batches, batch_size=None, collate_fn=lambda b: b)  # pyright: ignore
+    loader: Any = DataLoader(given, batch_size=None, collate_fn=lambda b: b)  # pyright: ignore
     fit.fit(fresh_module(overrides), train_dataloaders=loader)
     return pairs[2:]
 

@@ -1,7 +1,8 @@
 """One figure of `lineup benchmark`, and what its parts share."""
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,22 @@ ROUNDS = 5
 
 @dataclass
 class Figure:
-    """One measured value against its bound (the value should not be above, or not below it)."""
+    """One measured value against its bound (the value should not be above, or not below it).
+
+    Without a bound (`None`) it is there to be looked at.
+    """
 
     what: str
     value: float
-    bound: float
+    bound: float | None
     at_most: bool
     setting: str
 
     @property
-    def holds(self) -> bool:
-        """Whether the bound is kept."""
+    def holds(self) -> bool | None:
+        """Whether the bound is kept; `None` where there is none."""
+        if self.bound is None:
+            return None
         return self.value <= self.bound if self.at_most else self.value >= self.bound
 
 
@@ -30,6 +36,15 @@ def timed(work: Callable[[], object], clock: Callable[[], float] = time.perf_cou
     start = clock()
     work()
     return clock() - start
+
+
+def batches(count: int, overrides: Sequence[str]) -> list[Any]:
+    """As many training batches of a configuration, made beforehand in this process."""
+    from experiments import api
+
+    datamodule = api.build_datamodule(*overrides, "datamodule.num_workers=0")
+    datamodule.setup("fit")
+    return list(itertools.islice(itertools.cycle(datamodule.train_dataloader()), count))
 
 
 def fresh_module(overrides: tuple[str, ...]) -> Any:
@@ -43,12 +58,16 @@ def fresh_module(overrides: tuple[str, ...]) -> Any:
 
 
 def bare_step(overrides: tuple[str, ...]) -> Callable[[Any], None]:
-    """Forward, loss, backward and optimiser step of a fresh module on a batch, nothing else."""
-    trained = fresh_module(overrides)
-    optimizer = trained.optimizer(trained.net.parameters())
+    """The `step_of` a fresh module."""
+    return step_of(fresh_module(overrides))
+
+
+def step_of(module: Any) -> Callable[[Any], None]:
+    """Forward, loss, backward and optimiser step of a LitDetector on a batch, nothing else."""
+    optimizer = module.optimizer(module.net.parameters())
 
     def step(batch: Any) -> None:
-        total = trained.total(trained.net.loss(trained.net(batch.images), batch.targets))
+        total = module.total(module.net.loss(module.net(batch.images), batch.targets))
         optimizer.zero_grad()
         total.backward()
         optimizer.step()

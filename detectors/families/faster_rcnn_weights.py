@@ -43,14 +43,15 @@ def load_torchvision(net: nn.Module, weights: str) -> None:
 
 def translate(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under our names; of the box codes, without the background's, which we lack."""
-    translated = {_rename(key): tensor for key, tensor in state.items()}
+    translated = {rename(key): tensor for key, tensor in state.items()}
     for key in ("head.box_codes.weight", "head.box_codes.bias"):
         if key in translated:
             translated[key] = translated[key][4:]
     return translated
 
 
-def _rename(key: str) -> str:
+def rename(key: str) -> str:
+    """Our name of one of their tensors."""
     for theirs, ours in PREFIXES.items():
         if key.startswith(theirs):
             return ours + key.removeprefix(theirs)

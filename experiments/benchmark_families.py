@@ -5,6 +5,7 @@ from importlib import resources
 from experiments.benchmark_figure import Figure
 from experiments.benchmark_torchvision import faster_rcnn
 from experiments.benchmark_trained import Trained
+from experiments.benchmark_yolov7 import yolov7
 
 RETINAFACE = ("detector=retinaface_3pt", "backbone=mobilenet025")
 
@@ -16,6 +17,7 @@ def families() -> list[Figure]:
         Trained(RETINAFACE, 320, 32).loss_share(320, 32, 0.15),
         Trained((*RETINAFACE, "scale=paper"), 640, 8).decode_share(640, 1, 0.20),
         *faster_rcnn(),
+        *yolov7(),
     ]
 
 

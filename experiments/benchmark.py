@@ -41,7 +41,11 @@ def main() -> None:
     }
     parser = argparse.ArgumentParser("lineup benchmark", description=__doc__)
     parser.add_argument(
-        "parts", nargs="*", choices=[*parts, []], help=f"default: {' '.join(parts)}"
+        "parts",
+        nargs="*",
+        choices=[*parts, []],
+        metavar="part",
+        help=f"{', '.join(parts)}; default: all",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark.json"))
     arguments = parser.parse_args()

@@ -40,6 +40,7 @@ class RetinaFace(Detector[RetinaFaceRaw]):
     Args:
         neck: a partial, completed with the backbone's `in_channels` and `strides`.
         num_points: K, points per object; 0: boxes only, and the loss term `points` is 0.
+        beta: where the losses of boxes and points turn from a parabola to a line, in codes.
         pre_nms: best-scored (anchor, class) pairs per image that suppression looks at.
         pixels: `imagenet` (RGB, unit variance: what published backbones were trained with) or
             `reference` (BGR less its mean).
@@ -63,6 +64,7 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         suppression: Suppression,
         num_classes: int,
         num_points: int,
+        beta: float = 1.0,
         pre_nms: int = 1000,
         pixels: str = "imagenet",
         weights: str | None = None,
@@ -75,7 +77,9 @@ class RetinaFace(Detector[RetinaFaceRaw]):
         self.anchors = anchors
         self.coder = coder
         self.suppression = suppression
-        self.criterion = RetinaFaceLoss(coder=coder, matcher=matcher, negatives=negatives)
+        self.criterion = RetinaFaceLoss(
+            coder=coder, matcher=matcher, negatives=negatives, beta=beta
+        )
         self.backbone = backbone
         self.neck = neck(in_channels=backbone.channels, strides=backbone.strides)
         _check_levels(backbone, self.neck, anchors)

@@ -20,9 +20,11 @@ C, K = 3, 2
 ANCHORS = CentredAnchors([[16, 32], [64]])([(4, 6), (2, 3)], [16, 32])
 
 
-def criterion(**options) -> RetinaFaceLoss:
+def criterion(beta: float = 1.0, **options) -> RetinaFaceLoss:
     negatives = HardNegatives(ratio=2, **options)
-    return RetinaFaceLoss(coder=AnchorCoder(), matcher=OverlapMatcher(), negatives=negatives)
+    return RetinaFaceLoss(
+        coder=AnchorCoder(), matcher=OverlapMatcher(), negatives=negatives, beta=beta
+    )
 
 
 def random_raw(seed: int, images: int = 1, points: int = K) -> RetinaFaceRaw:
@@ -51,12 +53,14 @@ def random_targets(points: int = K) -> list[Target]:
     return [with_points(one, i, points) if points and i != 2 else one for i, one in enumerate(made)]
 
 
-def smooth_l1(error: float) -> float:
-    return 0.5 * error**2 if abs(error) < 1 else abs(error) - 0.5
-
-
-def reference_terms(raw: RetinaFaceRaw, targets: list[Target], empty: int) -> dict[str, float]:
+def reference_terms(
+    raw: RetinaFaceRaw, targets: list[Target], empty: int, beta: float
+) -> dict[str, float]:
     """Anchor by anchor, as the docstring says; the matcher has tests of its own."""
+
+    def smooth_l1(error: float) -> float:
+        return 0.5 * error**2 / beta if abs(error) < beta else abs(error) - 0.5 * beta
+
     sums = {"class": 0.0, "box": 0.0, "points": 0.0}
     counts = {"class": 0, "box": 0, "points": 0}
     for image, one in enumerate(targets):
@@ -97,13 +101,14 @@ def reference_terms(raw: RetinaFaceRaw, targets: list[Target], empty: int) -> di
     return {name: sums[name] / max(counts[name], 1) for name in sums}
 
 
+@pytest.mark.parametrize("beta", [1.0, 0.1])
 @pytest.mark.parametrize("empty", [0, 1])
 @pytest.mark.parametrize("points", [0, K, 5])
-def test_the_terms_are_those_of_the_anchor_by_anchor_reference(points, empty):
+def test_the_terms_are_those_of_the_anchor_by_anchor_reference(points, empty, beta):
     targets = random_targets(points)
     raw = random_raw(2, images=len(targets), points=points)
-    wanted = reference_terms(raw, targets, empty)
-    terms = criterion(empty_counts_as=empty)(raw, targets).terms
+    wanted = reference_terms(raw, targets, empty, beta)
+    terms = criterion(beta, empty_counts_as=empty)(raw, targets).terms
     assert terms.keys() == wanted.keys()
     for name, term in terms.items():
         assert term.item() == pytest.approx(wanted[name], rel=1e-5), name

@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-SWEEP  ?= yolov1
+SWEEP  ?= families
 SCALE  ?= nano
 # further overrides for `make sweep`: make sweep ARGS="seed=0,1,2 protocol.epochs=20"
 ARGS   ?=
@@ -45,7 +45,7 @@ test-slow: $(READY)  ## the long tests: kill and resume, two processes, overfitt
 gpu-test: $(READY)  ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu
 
-sweep: $(READY)  ## compare: SWEEP=yolov1 SCALE=nano|paper ARGS="key=value ..."
+sweep: $(READY)  ## compare: SWEEP=families SCALE=nano|paper ARGS="key=value ..."
 	@echo "sweep: $(SWEEP) at scale=$(SCALE); finished runs are not trained again"
 	@$(BIN)/lineup sweep sweep=$(SWEEP) scale=$(SCALE) $(ARGS)
 

@@ -37,7 +37,7 @@ type: $(READY)  ## basedpyright
 
 test: $(READY)  ## the tests, without the slow ones and those that need a GPU
 	@echo "test: pytest"
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 test-slow: $(READY)  ## the long tests: kill and resume, two processes, overfitting
 	@$(BIN)/python -m pytest -m "slow and not gpu"

@@ -258,13 +258,16 @@ def _members(rows: Sequence[Row]) -> list[str]:
     """At scale=nano the names stand for reduced members: says which, and each thing once."""
     reduced = [row.first for row in rows if row.first["scale"] != "paper"]
     said = [
-        f"{_parts(m)} at scale={m['scale']} is a reduced member: "
-        + "; ".join(
-            f"{part} {_settings(values)}" for part, values in m["members"].items() if values
-        )
+        f"{_parts(m)} at scale={m['scale']} is a reduced member: {settings}"
         for m in reduced
+        if (settings := _member_settings(m["members"]))
     ]
     return list(dict.fromkeys(said))
+
+
+def _member_settings(members: dict[str, Any]) -> str:
+    said = {part: _settings(values or {}) for part, values in members.items()}
+    return "; ".join(f"{part} {settings}" for part, settings in said.items() if settings)
 
 
 def _settings(values: dict[str, Any]) -> str:

@@ -211,11 +211,12 @@ def _variant(manifest: dict[str, Any]) -> list[str]:
 def _protocol(manifest: dict[str, Any]) -> str:
     p = manifest["protocol"]
     height, width = p["input_hw"]
+    chosen = "best checkpoint on val" if p["checkpoint"] == "best" else "last checkpoint"
     start = "from scratch" if p["pretraining"] is None else f"pre-trained: {p['pretraining']}"
     return (
         f"protocol: {manifest['scored_split']} split of {manifest['dataset']}, "
         f"input {height}x{width} px, {p['epochs']} epochs of batch {p['batch_size']}, {start}, "
-        f"{p['checkpoint']} checkpoint on val; "
+        f"{chosen}; "
         f"AP as COCO counts it; ± is one standard deviation over seeds"
     )
 

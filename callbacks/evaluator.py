@@ -37,11 +37,17 @@ class Evaluator(L.Callback):
     """
 
     def __init__(
-        self, metrics: Mapping[str, Metric], out_dir: str, provenance: dict[str, Any] | None = None
+        self,
+        metrics: Mapping[str, Metric],
+        out_dir: str,
+        provenance: dict[str, Any] | None = None,
+        tested: str = "test",
     ) -> None:
         self.metrics = dict(metrics)
         self.out_dir = Path(out_dir)
         self.provenance = dict(provenance or {})
+        self.tested = tested
+        """What files and manifest call the split that `trainer.test` scores."""
         self.results: dict[str, dict[str, float]] = {}
         """The latest values per split."""
         self._rows: dict[str, Detections] = {}
@@ -119,11 +125,12 @@ class Evaluator(L.Callback):
         _check_images(found.keys(), truth.keys(), complete, split)
         ids = [image_id for image_id in truth if image_id in found]
         values, records = self._score([found[i] for i in ids], [truth[i] for i in ids])
+        name = self.tested if split == "test" else split
         numbers = {image_id: number for number, image_id in enumerate(truth, start=1)}
         predictions = coco_files.results([found[i] for i in ids], numbers)
         dataset = coco_files.dataset([truth[i] for i in ids], numbers, datamodule.info)
         manifest = {
-            "split": split,
+            "split": name,
             "split_hash": datamodule.split_hash(split),
             "data_hash": datamodule.fingerprint(split),
             "images": len(ids),
@@ -134,10 +141,10 @@ class Evaluator(L.Callback):
             "metrics": {k: v if math.isfinite(v) else None for k, v in values.items()},
             "provenance": self.provenance,
         }
-        write_json_atomically(self.out_dir / f"{split}.json", predictions)
-        write_json_atomically(self.out_dir / f"{split}_ground_truth.json", dataset)
-        self._illustrate(trainer, split, records)
-        write_json_atomically(self.out_dir / f"{split}_manifest.json", manifest, indent=2)
+        write_json_atomically(self.out_dir / f"{name}.json", predictions)
+        write_json_atomically(self.out_dir / f"{name}_ground_truth.json", dataset)
+        self._illustrate(trainer, name, records)
+        write_json_atomically(self.out_dir / f"{name}_manifest.json", manifest, indent=2)
         return values
 
     def _illustrate(self, trainer: L.Trainer, split: str, records: dict[str, Any]) -> None:

@@ -48,7 +48,8 @@ def evaluate(checkpoint: Path, overrides: list[str], split: str, out: Path) -> d
     evaluator = Evaluator(
         metrics=build.instantiate(config.metrics),
         out_dir=str(out),
-        provenance={**provenance.collect(), "checkpoint": str(checkpoint), "split": split},
+        provenance={**provenance.collect(), "checkpoint": str(checkpoint)},
+        tested=split,
     )
     callbacks: list[L.Callback] = [evaluator]
     if config.callbacks.progress is not None:

@@ -13,6 +13,7 @@ from pycocotools.coco import COCO
 from datamodules.splits import split_hash
 from detectors.errors import RunError
 from experiments import api, build, runs
+from experiments.evaluate import evaluate
 from experiments.train import train
 from tests.experiments.scenes import tiny, write_voc
 
@@ -103,6 +104,25 @@ def test_the_checkpoint_loads_safely_and_rebuilds_the_detector(finished: Path):
     assert found.frame.original_hw == (120, 200)
     assert bool((found.boxes[:, 2] <= 200).all())
     assert bool((found.boxes[:, 3] <= 120).all())
+
+
+def test_evaluated_again_a_run_scores_the_same(finished: Path, tmp_path: Path):
+    checkpoint = finished / "checkpoints/best.ckpt"
+    again = evaluate(checkpoint, ["datamodule.num_workers=0"], "val", tmp_path)
+    scored = manifest_of(finished)["metrics"]["val"]
+    measured = {name: again[name] for name, value in scored.items() if value is not None}
+    assert measured == {name: value for name, value in scored.items() if value is not None}
+    assert measured
+
+
+def test_the_files_of_an_evaluated_split_bear_its_name(finished: Path, tmp_path: Path):
+    evaluate(finished / "checkpoints/best.ckpt", ["datamodule.num_workers=0"], "train", tmp_path)
+    manifest = json.loads((tmp_path / "train_manifest.json").read_text())
+    assert manifest["split"] == "train"
+    assert manifest["data_hash"] == manifest_of(finished)["data"]["hashes"]["train"]
+    assert (tmp_path / "train.json").is_file()
+    assert (tmp_path / "train_ground_truth.json").is_file()
+    assert not list(tmp_path.glob("test*"))
 
 
 def test_changed_code_is_said_in_one_line(finished: Path, capsys, monkeypatch):

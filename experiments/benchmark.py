@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from experiments.quiet import quiet_libraries
 
 def main() -> None:
     """Measures the named parts (all by default), prints a table and writes JSON."""
-    parts: dict[str, Callable[[], list[Figure]]] = {
+    parts: dict[str, Callable[[], Iterator[Figure]]] = {
         "cli": cli,
         "trainer": trainer,
         "loader": loader,
@@ -53,7 +53,9 @@ def main() -> None:
     with quiet_libraries():
         for name in arguments.parts or parts:
             print(f"measuring {name} ...", flush=True)
-            figures += parts[name]()
+            for figure in parts[name]():
+                print(f"  {figure.value:.3f}  {figure.what}", flush=True)
+                figures.append(figure)
     show(figures)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [asdict(figure) | {"holds": figure.holds} for figure in figures]
@@ -76,7 +78,7 @@ def show(figures: list[Figure]) -> None:
     Console().print(table)
 
 
-def cli() -> list[Figure]:
+def cli() -> Iterator[Figure]:
     """Seconds until the command line answers, as a process of its own."""
 
     def seconds(*arguments: str) -> float:
@@ -86,13 +88,12 @@ def cli() -> list[Figure]:
             for _ in range(ROUNDS)
         )
 
-    return [
-        Figure("lineup --help, s", seconds("--help"), 0.5, True, "process"),
-        Figure("lineup train --cfg job, s", seconds("train", "--cfg", "job"), 1.5, True, "process"),
-    ]
+    yield Figure("lineup --help, s", seconds("--help"), 0.5, True, "process")
+    composed = seconds("train", "--cfg", "job")
+    yield Figure("lineup train --cfg job, s", composed, 1.5, True, "process")
 
 
-def trainer() -> list[Figure]:
+def trainer() -> Iterator[Figure]:
     """Lightning's step with callbacks and CSV log / bare forward, loss, backward, optimiser."""
     steps = 40
     size = ("protocol.input_hw=[224,224]", "protocol.batch_size=16")
@@ -102,15 +103,16 @@ def trainer() -> list[Figure]:
     ratio = statistics.median(ours / bare for ours, bare in pairs)
     step = statistics.median(bare for _, bare in pairs)
     setting = f"{_setting('224 px, batch 16')}, {len(pairs)} pairs, bare step {step * 1e3:.0f} ms"
-    return [Figure("trainer: step / bare step", ratio, 1.05, True, setting)]
+    yield Figure("trainer: step / bare step", ratio, 1.05, True, setting)
 
 
-def validation() -> list[Figure]:
+def validation() -> Iterator[Figure]:
     """Share of a validation epoch (trained weights, 500 images) that is spent outside forward.
 
     At two sizes: the smaller the image, the cheaper forward is, and the rest costs the same.
     """
-    return [_validation_at(size) for size in (448, 224)]
+    for size in (448, 224):
+        yield _validation_at(size)
 
 
 def _validation_at(size: int) -> Figure:

@@ -1,5 +1,6 @@
 """The families' part of `lineup benchmark`: what losses and decoding cost beside the network."""
 
+from collections.abc import Iterator
 from importlib import resources
 
 from experiments.benchmark_figure import Figure
@@ -10,15 +11,14 @@ from experiments.benchmark_yolov7 import yolov7
 RETINAFACE = ("detector=retinaface_3pt", "backbone=mobilenet025")
 
 
-def families() -> list[Figure]:
+def families() -> Iterator[Figure]:
     """Every family at one common size, then the members for which a bound is set."""
-    return [
-        *(figure for name in detectors() for figure in _common(name)),
-        Trained(RETINAFACE, 320, 32).loss_share(320, 32, 0.15),
-        Trained((*RETINAFACE, "scale=paper"), 640, 8).decode_share(640, 1, 0.20),
-        *faster_rcnn(),
-        *yolov7(),
-    ]
+    for name in detectors():
+        yield from _common(name)
+    yield Trained(RETINAFACE, 320, 32).loss_share(320, 32, 0.15)
+    yield Trained((*RETINAFACE, "scale=paper"), 640, 8).decode_share(640, 1, 0.20)
+    yield from faster_rcnn()
+    yield from yolov7()
 
 
 def detectors() -> list[str]:
@@ -27,6 +27,7 @@ def detectors() -> list[str]:
     return sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml"))
 
 
-def _common(name: str) -> list[Figure]:
+def _common(name: str) -> Iterator[Figure]:
     trained = Trained((f"detector={name}", "scale=nano"), 320, 16)
-    return [trained.loss_share(320, 16), trained.decode_share(320, 16)]
+    yield trained.loss_share(320, 16)
+    yield trained.decode_share(320, 16)

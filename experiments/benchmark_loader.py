@@ -31,18 +31,17 @@ class Reads:
         return self._read(index)
 
 
-def loader() -> list[Figure]:
+def loader() -> Iterator[Figure]:
     """Each preset beside the same calls in a bare loop; two workers beside one; memory; waiting."""
     with tempfile.TemporaryDirectory() as folder, _one_thread():
         _write_jpegs(Path(folder), IMAGES)
         data = ("datamodule=voc", f"datamodule.root={folder}", "protocol.batch_size=16")
         presets = sorted(f.name[:-5] for f in resources.files("conf.transform").iterdir())
-        return [
-            *(_rate((*data, SIZE, f"transform={preset}"), preset) for preset in presets),
-            _two_workers((*data, SIZE, "transform=yolov1")),
-            _memory((*data, SIZE, "transform=yolov7")),
-            _wait((*data, "transform=yolov1")),
-        ]
+        for preset in presets:
+            yield _rate((*data, SIZE, f"transform={preset}"), preset)
+        yield _two_workers((*data, SIZE, "transform=yolov1"))
+        yield _memory((*data, SIZE, "transform=yolov7"))
+        yield _wait((*data, "transform=yolov1"))
 
 
 def _rate(overrides: tuple[str, ...], preset: str) -> Figure:

@@ -1,6 +1,6 @@
 """Faster R-CNN's part of `lineup benchmark`: beside torchvision's, of equal weights and counts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from experiments.benchmark_clock import paired
@@ -11,7 +11,7 @@ OVERRIDES = ("detector=faster_rcnn", "backbone=resnet50_fpn", "scale=paper")
 SIZE, BATCH = 640, 1
 
 
-def faster_rcnn() -> list[Figure]:
+def faster_rcnn() -> Iterator[Figure]:
     """Inference and step / those of torchvision's fasterrcnn_resnet50_fpn; share of the losses.
 
     The losses are matching, sampling and arithmetic of both stages; making the proposals and the
@@ -21,13 +21,11 @@ def faster_rcnn() -> list[Figure]:
 
     trained = Trained(OVERRIDES, 320, BATCH, "synthetic_varied")
     losses = [(RPNLoss, "__call__"), (RoILoss, "choose"), (RoILoss, "__call__")]
-    return [
-        *beside_torchvision(trained),
-        trained.loss_share(SIZE, BATCH, 0.10, what="losses without networks", methods=losses),
-    ]
+    yield from beside_torchvision(trained)
+    yield trained.loss_share(SIZE, BATCH, 0.10, what="losses without networks", methods=losses)
 
 
-def beside_torchvision(ours: Trained) -> list[Figure]:
+def beside_torchvision(ours: Trained) -> Iterator[Figure]:
     """Inference comes first, so that the weights are the very same."""
     theirs = library_model(ours.module.net)
     scenes = [(each, *library_scenes(each)) for each in ours.scenes(SIZE, BATCH)]
@@ -35,12 +33,10 @@ def beside_torchvision(ours: Trained) -> list[Figure]:
     with inference(ours.module), inference(theirs):
         inferences = paired(lambda s: ours.infer(s[0]), lambda s: theirs(s[1]), scenes)
         found = ours.boxes_per_image(scenes[0][0])
-    steps = paired(lambda s: ours.step(s[0]), lambda s: step(*s[1:]), scenes)
     shape = f"{SIZE} px, batch {BATCH}"
-    return [
-        ours.ratio("inference / torchvision's", inferences, 1.05, f"{shape}, {found}"),
-        ours.ratio("step / torchvision's", steps, 1.05, shape),
-    ]
+    yield ours.ratio("inference / torchvision's", inferences, 1.05, f"{shape}, {found}")
+    steps = paired(lambda s: ours.step(s[0]), lambda s: step(*s[1:]), scenes)
+    yield ours.ratio("step / torchvision's", steps, 1.05, shape)
 
 
 def library_model(net: Any) -> Any:

@@ -1,5 +1,6 @@
 """YOLOv7's part of `lineup benchmark`: its losses, OTA beside the usual loop, and fusing."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from experiments.benchmark_clock import paired
@@ -10,15 +11,14 @@ NANO, PAPER = (("detector=yolov7", f"scale={scale}") for scale in ("nano", "pape
 DATA = "synthetic_varied"
 
 
-def yolov7() -> list[Figure]:
+def yolov7() -> Iterator[Figure]:
     """Shares of the loss at both scales; at nano also OTA and the fused network, as ratios."""
     nano = Trained(NANO, 320, 16, DATA)
-    return [
-        nano.loss_share(320, 16, 0.15, what="assignment and loss"),
-        _ota(nano, 320, 16),
-        _fused(nano, 320, 1),
-        Trained(PAPER, 160, 4, DATA).loss_share(640, 4, 0.08, what="assignment and loss"),
-    ]
+    yield nano.loss_share(320, 16, 0.15, what="assignment and loss")
+    yield _ota(nano, 320, 16)
+    yield _fused(nano, 320, 1)
+    paper = Trained(PAPER, 160, 4, DATA)
+    yield paper.loss_share(640, 4, 0.08, what="assignment and loss")
 
 
 def _ota(trained: Trained, size: int, batch: int) -> Figure:

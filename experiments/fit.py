@@ -161,6 +161,7 @@ def _first_manifest(
         "seed": config.seed,
         "scale": config.scale,
         "protocol": _plain(config.protocol),
+        "stages": {name: stage.epochs for name, stage in (config.get("stages") or {}).items()},
         "members": _members(config),
         "dataset": config.datamodule.info.name,
         "class_names": list(datamodule.info.class_names),

@@ -136,9 +136,8 @@ def cells(row: Row) -> list[str]:
 def notes(rows: Sequence[Row], failed: dict[str, str]) -> list[str]:
     """What a reader must know before trusting the table."""
     first = rows[0].first if rows else None
-    found = (
-        [] if first is None else [_protocol(first), _cost(rows), *_verdict(rows), *_members(rows)]
-    )
+    found = [] if first is None else [_protocol(first), *_stages(rows), _cost(rows)]
+    found += [*_verdict(rows), *_members(rows)]
     if len({_protocol(row.first) for row in rows}) > 1:
         found.append("NOT COMPARABLE as it stands: the rows were trained under different protocols")
     return found + [f"NOT IN THE TABLE {name}: {why}" for name, why in failed.items()]
@@ -219,6 +218,17 @@ def _protocol(manifest: dict[str, Any]) -> str:
         f"{chosen}; "
         f"AP as COCO counts it; ± is one standard deviation over seeds"
     )
+
+
+def _stages(rows: Sequence[Row]) -> list[str]:
+    """Who saw the images more often than the protocol's epochs say."""
+    staged = [row.first for row in rows if row.first.get("stages")]
+    said = [
+        f"{m['choices'].get('regime') or _member(m)}: {sum(m['stages'].values())} epochs in all, "
+        f"in stages ({', '.join(f'{name} {epochs}' for name, epochs in m['stages'].items())})"
+        for m in staged
+    ]
+    return list(dict.fromkeys(said))
 
 
 def _cost(rows: Sequence[Row]) -> str:

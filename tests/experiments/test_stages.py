@@ -128,6 +128,7 @@ def test_the_run_is_scored_once_at_its_end(finished):
     assert manifest is not None
     assert manifest["status"] == "finished"
     assert "map_50" in manifest["metrics"]["test"]
+    assert manifest["stages"] == dict.fromkeys(NAMES, 1)
     assert not list((run_dir / "stages").rglob("predictions"))
 
 

@@ -67,6 +67,20 @@ def test_members_are_told_apart_by_regime_and_ablations_and_explained_once(folde
     assert "faster_rcnn,a,joint+roi_pool,scenes" in table.as_csv(rows)
 
 
+def test_training_in_stages_is_disclosed_once_with_the_epochs_of_all_stages(folder):
+    chosen = {"detector": "faster_rcnn", "backbone": "a", "regime": "alternating"}
+    stages = {"rpn": 3, "detector": 5}
+    rows = table.rows_of(
+        folder(
+            manifest("x", 0, 0.6, choices=chosen, stages=stages),
+            manifest("y", 0, 0.5, choices=chosen | {"ablation": ["roi_pool"]}, stages=stages),
+            manifest("z", 0, 0.4, stages={}),
+        )
+    )
+    (note,) = [note for note in table.notes(rows, {}) if "stages" in note]
+    assert note == "alternating: 8 epochs in all, in stages (rpn 3, detector 5)"
+
+
 def test_the_best_row_comes_first(folder):
     rows = table.rows_of(folder(manifest("x", 0, 0.4, "a"), manifest("y", 0, 0.6, "b")))
     assert [row.first["choices"]["backbone"] for row in rows] == ["b", "a"]

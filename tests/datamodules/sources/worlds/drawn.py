@@ -7,13 +7,13 @@ import numpy as np
 from datamodules.sources.synthetic import SyntheticScenes
 from datamodules.sources.worlds.faces import Faces
 from datamodules.sources.worlds.mice import Mice
-from datamodules.sources.worlds.shapes import easy, varied
+from datamodules.sources.worlds.shapes import easy, tiny, varied
 from datamodules.sources.worlds.signs import Signs
 from datamodules.sources.worlds.windmills import Windmills
 from datamodules.sources.worlds.world import Layout, World
 from detectors.structures import DatasetInfo, Target
 
-FLAT_WORLDS = (easy(), varied())
+FLAT_WORLDS = (easy(), tiny(), varied())
 PAINTED_WORLDS = (Windmills(), Mice(), Faces(), Signs())
 HW = (256, 256)
 MANY, SOME = 60, 20

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import torch
 
-from datamodules.sources.worlds.shapes import easy, varied
+from datamodules.sources.worlds.shapes import easy, tiny, varied
 from tests.datamodules.sources.worlds.drawn import scenes
 
 
@@ -24,6 +24,15 @@ def test_easy_scenes_hold_one_or_two_large_balls():
     sides = torch.cat([t.boxes[:, 2:] - t.boxes[:, :2] for t in targets]) / 96
     assert sides.min() > 0.2
     assert sides.max() < 0.63
+
+
+def test_tiny_scenes_hold_one_to_four_balls_of_which_none_is_large():
+    source = scenes(tiny(), 100, (128, 128))
+    targets = [source.target(i) for i in range(100)]
+    assert {len(t) for t in targets} == {1, 2, 3, 4}
+    sides = torch.cat([t.boxes[:, 2:] - t.boxes[:, :2] for t in targets])
+    assert 8 <= sides.min() < 10
+    assert 17 < sides.max() < 21
 
 
 def test_varied_scenes_hold_none_to_six_things_from_8_px_to_half_the_image():

@@ -80,7 +80,7 @@ def easy() -> Shapes:
 
 
 def tiny() -> Shapes:
-    """One to four balls of 6 to 15 % of the image on a plain noisy ground."""
+    """One to four balls of 9 px to 15 % of the image on a plain noisy ground."""
     return Shapes("tiny", ("ball",), (1, 4), (0.06, 0.15), 0.05, _PLAIN)
 
 
